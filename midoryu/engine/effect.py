@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent shall do: the closed set of outputs of `Engine.handle`.
+
+The rim carries out an `Effects` in the order of its fields: state packets leave before
+flow mods, flow mods before packets, so that no reply can overtake the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+
+from midoryu.compat import SLOTS
+from midoryu.openflow.flow import FlowMod, PacketOut
+
+
+@dataclass(frozen=True, **SLOTS)
+class LearnMac:
+    """Tell everybody that a MAC address is behind a vport."""
+
+    network: int
+    mac: int
+    vport: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class ForgetMac:
+    """Withdraw a MAC address that this host had learned."""
+
+    network: int
+    mac: int
+    vport: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class LearnNeighbor:
+    """Tell everybody the MAC address of a router's neighbour."""
+
+    router: int
+    address: int
+    mac: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class LeaseBlock:
+    """Lease one more free block of a NAT address; the rim picks which."""
+
+    router: int
+    address: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class ReleaseBlock:
+    """Give a block back."""
+
+    router: int
+    address: int
+    block: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class SetVportStatus:
+    """Say that a vport is up, or no longer up, on this host."""
+
+    vport: int
+    up: bool
+
+
+NsdbWrite = Union[
+    LearnMac,
+    ForgetMac,
+    LearnNeighbor,
+    LeaseBlock,
+    ReleaseBlock,
+    SetVportStatus,
+]
+
+
+@dataclass(**SLOTS)
+class Effects:
+    """Everything that one event asks for, in the order in which it is done."""
+
+    state_pushes: list[PacketOut] = field(default_factory=list)
+    """Flow state to peers, through the state port."""
+    flow_mods: list[FlowMod] = field(default_factory=list)
+    """Changes of the switch's tables and meters."""
+    packet_outs: list[PacketOut] = field(default_factory=list)
+    """Data packets."""
+    nsdb_writes: list[NsdbWrite] = field(default_factory=list)
+    """Rows for the NSDB; nobody waits for them."""
+    log: list[tuple[int, str]] = field(default_factory=list)
+    """(level as in the logging module, message) for the rim to log."""
+    deadline: float | None = None
+    """Instant when a `Tick` is due at the latest, None when nothing waits."""

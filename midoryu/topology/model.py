@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the virtual topology as immutable values.
+
+Networks, routers, vports and hosts are known by their integer key (one number space,
+allocated by the NSDB, 1..0xFFFFFE); everything else by the row's UUID as text.
+`snapshot` puts rows together into a topology that can be asked questions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Union
+
+from midoryu.compat import SLOTS
+from midoryu.packet.address import Prefix
+
+
+@dataclass(frozen=True, **SLOTS)
+class Host:
+    """A machine with one OVS and one agent."""
+
+    key: int
+    name: str
+    underlay: int
+    """Tunnel endpoint address, 128-bit; 0 while unknown."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Network:
+    """A virtual L2 switch."""
+
+    key: int
+    name: str
+    up: bool = True
+    """Administrative state."""
+    ingress_chain: str = ""
+    """Chain for frames that enter the device; "" for none."""
+    egress_chain: str = ""
+    """Chain for frames that leave the device; "" for none."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Router:
+    """A virtual router."""
+
+    key: int
+    name: str
+    up: bool = True
+    ingress_chain: str = ""
+    """Chain after DNAT, before routing; "" for none."""
+    egress_chain: str = ""
+    """Chain after routing, before SNAT; "" for none."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Vport:
+    """A virtual port of a network or a router."""
+
+    key: int
+    name: str
+    """Unique within its device."""
+    device: int
+    """Key of the network or router that has it."""
+    mac: int = 0
+    """48 bits; always set for a router's vport; 0 where a network learns it."""
+    addresses: tuple[Prefix, ...] = ()
+    """Address with the length of its subnet. `value` keeps its host bits here."""
+    peer: int = 0
+    """Key of the linked vport (interior), 0 for an exterior one."""
+    host: int = 0
+    """Key of the host that it is bound to (wanted), 0 for none."""
+    iface_id: str = ""
+    """What `external_ids:iface-id` of its interface says."""
+    up: bool = True
+    """Administrative state."""
+    ingress_chain: str = ""
+    """Chain for what enters the device here; "" for none."""
+    egress_chain: str = ""
+    """Chain for what leaves the device here; "" for none."""
+    port_security: bool = False
+    """Let in only `mac`+`addresses` and `allowed` as sources."""
+    allowed: tuple[tuple[int, Prefix], ...] = ()
+    """Further (MAC, prefix) sources; MAC 0 stands for the vport's own."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class VportStatus:
+    """Where a vport really is: written by the agent that has its interface."""
+
+    key: int
+    """The vport's key."""
+    host: int
+    """Key of the host that has it."""
+    up: bool
+    """Its interface is there and its flows are in."""
+
+
+class RouteKind(Enum):
+    """What a route does."""
+
+    FORWARD = "forward"
+    BLACKHOLE = "blackhole"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, **SLOTS)
+class Route:
+    """One route of a router (connected routes follow from vport addresses)."""
+
+    key: str
+    router: int
+    destination: Prefix
+    kind: RouteKind = RouteKind.FORWARD
+    gateway: int = 0
+    """Next hop address, 0 where the destination is on the link."""
+    vport: int = 0
+    """Router vport to leave by; 0 lets the gateway's connected subnet tell."""
+    weight: int = 1
+    """Share among equal-cost routes, 1..255."""
+    metric: int = 0
+    """Lower wins among equal prefixes."""
+    source: Prefix = Prefix(0, 0)
+    """Only for packets from here."""
+
+
+class RuleAction(Enum):
+    """What a matching rule does."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    JUMP = "jump"
+    RETURN = "return"
+
+
+# Connection states of a rule, as a bit set.
+CT_NEW: Final = 1
+CT_ESTABLISHED: Final = 2
+CT_RELATED: Final = 4
+CT_INVALID: Final = 8
+CT_STATES: Final[dict[str, int]] = {
+    "new": CT_NEW,
+    "established": CT_ESTABLISHED,
+    "related": CT_RELATED,
+    "invalid": CT_INVALID,
+}
+
+PortRange = tuple[int, int]
+
+
+@dataclass(frozen=True, **SLOTS)
+class Rule:
+    """One rule of a chain; every condition given must hold (a `not_` one must not)."""
+
+    action: RuleAction
+    jump: str = ""
+    """Chain to go to when the action is JUMP."""
+    ct_states: int = 0
+    """Bit set of CT_*; 0 asks nothing and reads no connection state."""
+    eth_type: int = 0
+    """0 for any."""
+    ip_proto: int = 0
+    """0 for any."""
+    source: tuple[Prefix, ...] = ()
+    """Any of these; () for any source."""
+    not_source: bool = False
+    destination: tuple[Prefix, ...] = ()
+    not_destination: bool = False
+    source_group: str = ""
+    """Address group that holds the source; "" for any."""
+    destination_group: str = ""
+    source_ports: tuple[PortRange, ...] = ()
+    """Inclusive ranges; () for any."""
+    not_source_ports: bool = False
+    destination_ports: tuple[PortRange, ...] = ()
+    not_destination_ports: bool = False
+    icmp_type: int = -1
+    """-1 for any."""
+    icmp_code: int = -1
+    """-1 for any."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Chain:
+    """An ordered list of rules."""
+
+    key: str
+    name: str
+    rules: tuple[Rule, ...] = ()
+    accept: bool = True
+    """What happens to a packet that no rule decided, when no chain jumped here."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class AddressGroup:
+    """A named set of prefixes."""
+
+    key: str
+    name: str
+    members: frozenset[Prefix] = frozenset()
+
+
+@dataclass(frozen=True, **SLOTS)
+class IngressSet:
+    """Vports that are equivalent ways in (or out) for one flow."""
+
+    key: str
+    name: str
+    vports: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, **SLOTS)
+class Masquerade:
+    """Source NAT with port choice for what leaves a router."""
+
+    key: str
+    router: int
+    source: Prefix
+    """Whose packets are translated."""
+    addresses: tuple[int, ...]
+    """NAT addresses to choose from, 128-bit, never empty."""
+    vport: int = 0
+    """Only for packets that leave by this vport; 0 for any."""
+    destination: Prefix = Prefix(0, 0)
+    """Only for packets to here."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Dnat:
+    """Destination NAT of an address, or of some of its ports."""
+
+    key: str
+    router: int
+    address: int
+    """Address that the outside sees, 128-bit."""
+    to_address: int
+    """Address behind it, same family."""
+    ip_proto: int = 0
+    """0 for any; TCP or UDP where ports are given."""
+    ports: PortRange = (0, 0xFFFF)
+    """Outside ports, inclusive."""
+    to_port: int = 0
+    """First inside port, the range maps in order; 0 keeps the port."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class FloatingIp:
+    """Stateless one-to-one NAT."""
+
+    key: str
+    router: int
+    address: int
+    """Address that the outside sees, 128-bit."""
+    to_address: int
+    """Address behind it, same family."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class Lease:
+    """A block of ports of a NAT address that one host may give out."""
+
+    key: str
+    router: int
+    address: int
+    """NAT address, 128-bit."""
+    block: int
+    """Ports block*64 .. block*64+63."""
+    host: int
+    """Key of the holder."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class MacEntry:
+    """A learned MAC address."""
+
+    key: str
+    network: int
+    mac: int
+    vport: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class Neighbor:
+    """A learned ARP or ND entry of a router."""
+
+    key: str
+    router: int
+    address: int
+    mac: int
+
+
+Row = Union[
+    Host,
+    Network,
+    Router,
+    Vport,
+    VportStatus,
+    Route,
+    Chain,
+    AddressGroup,
+    IngressSet,
+    Masquerade,
+    Dnat,
+    FloatingIp,
+    Lease,
+    MacEntry,
+    Neighbor,
+]
+RowKind = type
+
+
+@dataclass(frozen=True, **SLOTS)
+class Put:
+    """A row was added, or replaced the one of the same kind and key."""
+
+    row: Row
+
+
+@dataclass(frozen=True, **SLOTS)
+class Gone:
+    """A row was deleted."""
+
+    kind: RowKind
+    key: int | str
+
+
+Change = Union[
+    Put,
+    Gone,
+]
