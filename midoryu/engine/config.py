@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine must be told at its start; made once from the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from midoryu.compat import SLOTS
+
+
+@dataclass(frozen=True, **SLOTS)
+class EngineConfig:
+    """The settings of one engine. All have working defaults but the first three."""
+
+    host: str
+    """Name of this host; its row in the NSDB has the same name."""
+    epoch: int
+    """32 bits, larger at each start of this agent (seconds since 1970 will do)."""
+    seed: int
+    """64 random bits: makes connection ids unique among hosts and starts."""
+    state_keys: tuple[bytes, ...] = (b"",)
+    """Keys of the flow-state authentication tag; the first one signs, all verify."""
+    mtu_bytes: int = 1500
+    """MTU of the underlay."""
+    vport_rate_pps: int = 4000
+    """Packet-ins per second that one vport may cause."""
+    vport_burst: int = 1000
+    """Packets above the rate that are let through at once."""
+    flow_idle_timeout_s: int = 60
+    """Idle timeout of reactive flows."""
+    drop_flow_timeout_s: int = 5
+    """Hard timeout of flows that drop for a passing reason."""
+    fin_timeout_s: int = 2
+    """Idle timeout of a TCP flow once FIN or RST was seen."""
+    max_flows: int = 200_000
+    """Reactive flows at most; above, packets pass without a flow."""
+    max_connections: int = 1_000_000
+    """Connection records at most; above, new connections are refused and counted."""
+    max_waiting: int = 1_000
+    """Packets that wait for a neighbour or a lease, over all vports."""
+    max_waiting_per_vport: int = 64
+    """Packets of one vport that wait."""
+    neighbor_timeout_s: float = 3.0
+    """How long a packet waits for a neighbour before the sender is told."""
+    mac_idle_timeout_s: float = 300.0
+    """A learned MAC address is withdrawn after this time without a flow or packet."""
+    lifetimes_s: tuple[int, int, int, int, int, int] = (240, 7440, 120, 300, 60, 600)
+    """One for each `state.connection.Phase`, in its order."""
