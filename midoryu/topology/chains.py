@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains and address groups, compiled for evaluation.
+
+A rule becomes a `Compiled` value whose conditions are plain sets and tuples in the
+order in which they are cheapest to refuse. `simulation.filter` walks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from midoryu.packet.address import Prefix, prefix_mask
+from midoryu.topology.model import Chain, Rule
+
+
+class PrefixSet:
+    """A set of prefixes, of any size, asked in time that depends on lengths only."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+        levels: dict[int, set[int]] = {}
+        for prefix in prefixes:
+            levels.setdefault(prefix.length, set()).add(prefix.value & prefix.mask)
+        self._levels = tuple(
+            (prefix_mask(length), frozenset(values))
+            for length, values in sorted(levels.items(), reverse=True)
+        )
+
+    def __contains__(self, address: int) -> bool:
+        return any(address & mask in values for mask, values in self._levels)
+
+
+class CompiledRule:
+    """A rule whose prefix lists have become sets."""
+
+    __slots__ = ("destination", "rule", "source")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.source = PrefixSet(rule.source) if rule.source else None
+        self.destination = PrefixSet(rule.destination) if rule.destination else None
+
+
+class CompiledChain:
+    """A chain ready to be walked."""
+
+    __slots__ = ("accept", "key", "name", "rules", "stateful")
+
+    def __init__(self, chain: Chain, *, stateful: bool) -> None:
+        self.key = chain.key
+        self.name = chain.name
+        self.accept = chain.accept
+        self.rules = tuple(CompiledRule(rule) for rule in chain.rules)
+        self.stateful = stateful
+        """It, or a chain that it can jump to, asks for connection state."""
+
+
+def is_stateful(start: str, chains: Mapping[str, Chain]) -> bool:
+    """Tell whether a chain, or any that it can reach, asks for connection state."""
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        key = todo.pop()
+        if key in seen or key not in chains:
+            continue
+        seen.add(key)
+        for rule in chains[key].rules:
+            if rule.ct_states:
+                return True
+            if rule.jump:
+                todo.append(rule.jump)
+    return False

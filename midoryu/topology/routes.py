@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router's routes, compiled for longest-prefix match.
+
+One table serves both families, as addresses share one 128-bit space. `snapshot` builds
+it; `simulation.router` asks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from midoryu.packet.address import Prefix, prefix_mask
+from midoryu.topology.model import Route
+
+
+class RouteTable:
+    """Routes by prefix length, longest first. Never changes once made."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        by_length: dict[int, dict[int, list[Route]]] = {}
+        for route in routes:
+            prefix = route.destination
+            level = by_length.setdefault(prefix.length, {})
+            level.setdefault(prefix.value & prefix.mask, []).append(route)
+        self._levels: tuple[tuple[int, dict[int, tuple[Route, ...]]], ...] = tuple(
+            (prefix_mask(length), {v: _by_metric(r) for v, r in level.items()})
+            for length, level in sorted(by_length.items(), reverse=True)
+        )
+
+    def lookup(self, destination: int) -> Iterator[tuple[Route, ...]]:
+        """Yield the routes of every prefix that holds an address, longest first.
+
+        Within one yielded group, lower metrics come first.
+        """
+        for mask, level in self._levels:
+            found = level.get(destination & mask)
+            if found is not None:
+                yield found
+
+
+def _by_metric(routes: list[Route]) -> tuple[Route, ...]:
+    return tuple(sorted(routes, key=lambda route: (route.metric, route.key)))
+
+
+def connected(router: int, vport: int, address: Prefix) -> Route:
+    """Return the route to a vport's own subnet."""
+    return Route(
+        key=f"connected/{vport}/{address}",
+        router=router,
+        destination=Prefix(address.value & address.mask, address.length),
+        vport=vport,
+    )

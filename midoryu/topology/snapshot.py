@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All rows of the topology, put together so that the simulation can ask questions.
+
+`model` has the rows, `routes`, `nat` and `chains` the compiled parts. Views of devices
+are made at first use and dropped when a row behind them changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from midoryu.packet.address import Prefix, link_local_of
+from midoryu.topology import model
+from midoryu.topology.chains import CompiledChain, PrefixSet, is_stateful
+from midoryu.topology.nat import NatRules
+from midoryu.topology.routes import RouteTable, connected
+from midoryu.topology.tag import (
+    Tag,
+    chain_tag,
+    device_tag,
+    flood_tag,
+    group_tag,
+    host_tag,
+    interest_tag,
+    mac_tag,
+    neighbor_tag,
+    vport_tag,
+)
+
+
+class NetworkView:
+    """A network with its vports and the addresses that are known from the topology."""
+
+    __slots__ = ("exterior", "interior", "mac_by_ip", "row", "vport_by_mac")
+
+    def __init__(self, row: model.Network, topology: Topology) -> None:
+        self.row = row
+        vports = tuple(topology.vports_of(row.key))
+        self.exterior = tuple(vport for vport in vports if not vport.peer)
+        self.interior = tuple(vport for vport in vports if vport.peer)
+        self.vport_by_mac: dict[int, int] = {}
+        """Where the topology says that a MAC address is."""
+        self.mac_by_ip: dict[int, int] = {}
+        """What ARP and ND can be answered from."""
+        for vport in self.exterior:
+            self._add(vport, vport.key)
+        for vport in self.interior:
+            peer = topology.vport(vport.peer)
+            if peer is not None:
+                self._add(peer, vport.key)
+                self._add_nat_addresses(peer, topology)
+
+    def _add(self, vport: model.Vport, at: int) -> None:
+        if not vport.mac:
+            return
+        self.vport_by_mac[vport.mac] = at
+        for address in vport.addresses:
+            self.mac_by_ip[address.value] = vport.mac
+
+    def _add_nat_addresses(self, peer: model.Vport, topology: Topology) -> None:
+        router = topology.router(peer.device)
+        if router is None:
+            return
+        self.mac_by_ip[link_local_of(peer.mac)] = peer.mac
+        for address in router.nat.addresses:
+            if any(subnet.contains(address) for subnet in subnets(peer)):
+                self.mac_by_ip.setdefault(address, peer.mac)
+
+
+class RouterView:
+    """A router with its vports, routes and NAT rules."""
+
+    __slots__ = ("local", "nat", "routes", "row", "vports")
+
+    def __init__(self, row: model.Router, topology: Topology) -> None:
+        self.row = row
+        self.vports = {vport.key: vport for vport in topology.vports_of(row.key)}
+        self.local: dict[int, int] = {}
+        """Own address -> vport key (link-local addresses are not in here)."""
+        routes = list(topology.rows_of(model.Route, row.key))
+        for vport in self.vports.values():
+            for address in vport.addresses:
+                self.local[address.value] = vport.key
+                routes.append(connected(row.key, vport.key, address))
+        self.routes = RouteTable(routes)
+        self.nat = NatRules(
+            topology.rows_of(model.Masquerade, row.key),
+            topology.rows_of(model.Dnat, row.key),
+            topology.rows_of(model.FloatingIp, row.key),
+        )
+
+    def vport_towards(self, address: int) -> int:
+        """Find the vport whose subnet holds a next-hop address, 0 for none."""
+        for vport in self.vports.values():
+            if any(subnet.contains(address) for subnet in subnets(vport)):
+                return vport.key
+        return 0
+
+
+def subnets(vport: model.Vport) -> Iterator[Prefix]:
+    """Yield the subnets of a vport's addresses, host bits cleared."""
+    for address in vport.addresses:
+        yield Prefix(address.value & address.mask, address.length)
+
+
+_TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
+    model.VportStatus: lambda row: vport_tag(row.key),
+    model.MacEntry: lambda row: mac_tag(row.network, row.mac),
+    model.Neighbor: lambda row: neighbor_tag(row.router, row.address),
+    model.Network: lambda row: device_tag(row.key),
+    model.Router: lambda row: device_tag(row.key),
+    model.Chain: lambda row: chain_tag(row.key),
+    model.AddressGroup: lambda row: group_tag(row.key),
+    model.Host: lambda row: host_tag(row.key),
+}
+_DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
+
+
+class Topology:
+    """Every known row, and views made of them."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        """Counts the changes applied so far."""
+        self.dead_hosts: frozenset[int] = frozenset()
+        """Keys of hosts that a failure detector holds for dead."""
+        self._rows: dict[type, dict[int | str, Any]] = defaultdict(dict)
+        self._by_device: dict[tuple[type, int], dict[int | str, Any]] = {}
+        self._macs: dict[tuple[int, int], model.MacEntry] = {}
+        self._neighbors: dict[tuple[int, int], model.Neighbor] = {}
+        self._sets_by_vport: dict[int, set[str]] = defaultdict(set)
+        self._vport_by_iface: dict[str, int] = {}
+        self._host_by_name: dict[str, int] = {}
+        self._views: dict[int, NetworkView | RouterView] = {}
+        self._chains: dict[str, CompiledChain] = {}
+        self._groups: dict[str, PrefixSet] = {}
+
+    # Questions.
+
+    def rows(self, kind: type) -> Iterable[Any]:
+        """Return all rows of one kind."""
+        return self._rows[kind].values()
+
+    def row(self, kind: type, key: int | str) -> Any | None:
+        """Return one row, None when there is none."""
+        return self._rows[kind].get(key)
+
+    def rows_of(self, kind: type, device: int) -> Iterable[Any]:
+        """Return the rows of one kind that belong to one device."""
+        return self._by_device.get((kind, device), {}).values()
+
+    def vports_of(self, device: int) -> Iterable[model.Vport]:
+        """Return the vports of a device."""
+        return self.rows_of(model.Vport, device)
+
+    def vport(self, key: int) -> model.Vport | None:
+        """Return a vport, None when there is none."""
+        return self._rows[model.Vport].get(key)
+
+    def vport_by_iface_id(self, iface_id: str) -> model.Vport | None:
+        """Return the vport that an interface's `external_ids:iface-id` names."""
+        return self.vport(self._vport_by_iface.get(iface_id, 0))
+
+    def host(self, key: int) -> model.Host | None:
+        """Return a host, None when there is none."""
+        return self._rows[model.Host].get(key)
+
+    def host_named(self, name: str) -> model.Host | None:
+        """Return the host of a name, None when there is none."""
+        return self.host(self._host_by_name.get(name, 0))
+
+    def network(self, key: int) -> NetworkView | None:
+        """Return a network's view, None when the key is no network's."""
+        view = self._views.get(key)
+        if view is None:
+            row = self._rows[model.Network].get(key)
+            if row is None:
+                return None
+            view = self._views[key] = NetworkView(row, self)
+        return view if isinstance(view, NetworkView) else None
+
+    def router(self, key: int) -> RouterView | None:
+        """Return a router's view, None when the key is no router's."""
+        view = self._views.get(key)
+        if view is None:
+            row = self._rows[model.Router].get(key)
+            if row is None:
+                return None
+            view = self._views[key] = RouterView(row, self)
+        return view if isinstance(view, RouterView) else None
+
+    def device_name(self, key: int) -> str:
+        """Return the name of a network or router, for people."""
+        row = self._rows[model.Network].get(key) or self._rows[model.Router].get(key)
+        return row.name if row is not None else f"device {key}"
+
+    def vport_name(self, key: int) -> str:
+        """Return `device/vport`, for people."""
+        vport = self.vport(key)
+        if vport is None:
+            return f"vport {key}"
+        return f"{self.device_name(vport.device)}/{vport.name}"
+
+    def chain(self, key: str) -> CompiledChain | None:
+        """Return a compiled chain, None when there is none."""
+        compiled = self._chains.get(key)
+        if compiled is None:
+            chains: dict[Any, model.Chain] = self._rows[model.Chain]
+            row = chains.get(key)
+            if row is None:
+                return None
+            compiled = CompiledChain(row, stateful=is_stateful(key, chains))
+            self._chains[key] = compiled
+        return compiled
+
+    def group(self, key: str) -> PrefixSet:
+        """Return the members of an address group, an empty set when there is none."""
+        members = self._groups.get(key)
+        if members is None:
+            row = self._rows[model.AddressGroup].get(key)
+            members = self._groups[key] = PrefixSet(row.members if row else ())
+        return members
+
+    def mac_location(self, network: NetworkView, mac: int) -> int:
+        """Return the vport behind which a MAC address is, 0 where nobody knows."""
+        known = network.vport_by_mac.get(mac)
+        if known is not None:
+            return known
+        learned = self._macs.get((network.row.key, mac))
+        if learned is None or self.vport(learned.vport) is None:
+            return 0
+        return learned.vport
+
+    def neighbor_mac(self, vport: model.Vport, address: int) -> int:
+        """Return the MAC address of a router vport's neighbour, 0 when unknown."""
+        peer = self.vport(vport.peer) if vport.peer else None
+        if peer is not None:
+            network = self.network(peer.device)
+            if network is not None:
+                known = network.mac_by_ip.get(address)
+                if known is not None:
+                    return known
+            elif any(own.value == address for own in peer.addresses):
+                return peer.mac
+        learned = self._neighbors.get((vport.device, address))
+        return learned.mac if learned is not None else 0
+
+    def location(self, vport: int) -> int:
+        """Return the host that has a vport (or should have it), 0 for none."""
+        status = self._rows[model.VportStatus].get(vport)
+        if status is not None and status.up:
+            return int(status.host)
+        row = self.vport(vport)
+        return row.host if row is not None else 0
+
+    def is_up(self, vport: model.Vport) -> bool:
+        """Tell whether a packet can leave by a vport now."""
+        if not vport.up:
+            return False
+        if vport.peer:
+            peer = self.vport(vport.peer)
+            return peer is not None and peer.up
+        status = self._rows[model.VportStatus].get(vport.key)
+        return status is not None and status.up and status.host not in self.dead_hosts
+
+    def ingress_sets(self, vport: int) -> Iterator[model.IngressSet]:
+        """Yield the ingress sets that a vport is in."""
+        for key in self._sets_by_vport.get(vport, ()):
+            yield self._rows[model.IngressSet][key]
+
+    def interested_hosts(self, vports: Iterable[int]) -> frozenset[int]:
+        """Return the hosts that may see a later packet of a connection.
+
+        Hosts of the given vports (ingress and egress) and of every vport that shares
+        an ingress set with them: where they are, and where they are bound to be.
+        """
+        members = set(vports)
+        for vport in tuple(members):
+            for ingress_set in self.ingress_sets(vport):
+                members |= ingress_set.vports
+        hosts = {self.location(vport) for vport in members}
+        for vport in members:
+            row = self.vport(vport)
+            if row is not None:
+                hosts.add(row.host)
+        hosts.discard(0)
+        return frozenset(hosts)
+
+    # Changes.
+
+    def apply(self, changes: Iterable[model.Change]) -> set[Tag]:
+        """Take over changed rows.
+
+        Returns:
+            The tags of everything that could have become wrong by it.
+        """
+        tags: set[Tag] = set()
+        for change in changes:
+            if isinstance(change, model.Put):
+                kind, key, new = type(change.row), _key(change.row), change.row
+            else:
+                kind, key, new = change.kind, change.key, None
+            old = self._rows[kind].get(key)
+            if old == new:
+                continue
+            for row in (old, new):
+                if row is not None:
+                    self._forget_views(row)
+            self._store(kind, key, old, new)
+            for row in (old, new):
+                if row is not None:
+                    self._forget_views(row)
+                    tags.update(self._tags_of(row))
+        self.version += 1
+        return tags
+
+    def set_dead_hosts(self, hosts: frozenset[int]) -> set[Tag]:
+        """Take over which hosts are held for dead; return the tags that it touches."""
+        changed = hosts ^ self.dead_hosts
+        self.dead_hosts = hosts
+        return {
+            vport_tag(status.key)
+            for status in self.rows(model.VportStatus)
+            if status.host in changed
+        }
+
+    def _store(self, kind: type, key: int | str, old: Any, new: Any) -> None:
+        if new is None:
+            self._rows[kind].pop(key, None)
+        else:
+            self._rows[kind][key] = new
+        if kind is model.Vport or kind in _DEVICE_ROWS:
+            self._index_by_device(kind, key, old, new)
+        if kind is model.Vport:
+            _reindex(self._vport_by_iface, old, new, "iface_id")
+        elif kind is model.Host:
+            _reindex(self._host_by_name, old, new, "name")
+        elif kind is model.MacEntry:
+            self._index_natural(self._macs, old, new)
+        elif kind is model.Neighbor:
+            self._index_natural(self._neighbors, old, new)
+        elif kind is model.IngressSet:
+            for vport in old.vports if old else ():
+                self._sets_by_vport[vport].discard(key)
+            for vport in new.vports if new else ():
+                self._sets_by_vport[vport].add(str(key))
+
+    def _index_by_device(self, kind: type, key: int | str, old: Any, new: Any) -> None:
+        if old is not None:
+            self._by_device[(kind, _device(old))].pop(key, None)
+        if new is not None:
+            self._by_device.setdefault((kind, _device(new)), {})[key] = new
+
+    @staticmethod
+    def _index_natural(index: dict[tuple[int, int], Any], old: Any, new: Any) -> None:
+        # A row of the NSDB replaces what this host had learned by itself; the natural
+        # key tells which entry an old row stood for.
+        if old is not None and index.get(_natural(old)) is old:
+            del index[_natural(old)]
+        if new is not None:
+            index[_natural(new)] = new
+
+    def _forget_views(self, row: Any) -> None:
+        if isinstance(row, model.Chain):
+            # Whether a chain is stateful depends on the chains that it jumps to.
+            self._chains.clear()
+        elif isinstance(row, model.AddressGroup):
+            self._groups.pop(row.key, None)
+        elif isinstance(row, (model.Network, model.Router)):
+            self._forget_device(row.key)
+        elif isinstance(row, model.Vport) or type(row) in _DEVICE_ROWS:
+            self._forget_device(_device(row))
+            peer = self.vport(row.peer) if isinstance(row, model.Vport) else None
+            if peer is not None:
+                self._forget_device(peer.device)
+
+    def _forget_device(self, device: int) -> None:
+        self._views.pop(device, None)
+        # The networks around a router answer for its addresses.
+        for vport in self.vports_of(device):
+            peer = self.vport(vport.peer) if vport.peer else None
+            if peer is not None and peer.device in self._rows[model.Network]:
+                self._views.pop(peer.device, None)
+
+    def _tags_of(self, row: Any) -> Iterable[Tag]:
+        if isinstance(row, model.Vport):
+            return self._vport_tags(row)
+        if isinstance(row, model.IngressSet):
+            return map(interest_tag, row.vports)
+        if type(row) in _DEVICE_ROWS:
+            return (device_tag(row.router),)
+        make_tag = _TAG_OF_ROW.get(type(row))
+        return () if make_tag is None else (make_tag(row),)
+
+    def _vport_tags(self, row: model.Vport) -> Iterator[Tag]:
+        yield vport_tag(row.key)
+        yield flood_tag(row.device)
+        if row.device in self._rows[model.Router]:
+            yield device_tag(row.device)
+        for device in (row.device, self._peer_device(row)):
+            yield mac_tag(device, row.mac)
+
+    def _peer_device(self, row: model.Vport) -> int:
+        peer = self.vport(row.peer) if row.peer else None
+        return peer.device if peer is not None else 0
+
+
+def _key(row: Any) -> int | str:
+    key: int | str = row.key
+    return key
+
+
+def _device(row: Any) -> int:
+    return int(row.device if isinstance(row, model.Vport) else row.router)
+
+
+def _natural(row: Any) -> tuple[int, int]:
+    if isinstance(row, model.MacEntry):
+        return (row.network, row.mac)
+    return (row.router, row.address)
+
+
+def _reindex(index: dict[str, int], old: Any, new: Any, column: str) -> None:
+    if old is not None and index.get(getattr(old, column)) == old.key:
+        del index[getattr(old, column)]
+    if new is not None and getattr(new, column):
+        index[getattr(new, column)] = new.key

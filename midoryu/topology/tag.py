@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tags: why an installed flow could become wrong.
+
+A simulation collects tags, the engine indexes flows by them, and a change of the
+topology or of state yields the tags whose flows must go. A state key (a tuple of six
+integers) is a tag of its own; the tags here are shorter, so the two never meet.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Union
+
+Tag = tuple[Union[int, str], ...]
+
+_DEVICE: Final = 1
+_VPORT: Final = 2
+_MAC: Final = 3
+_NEIGHBOR: Final = 4
+_CHAIN: Final = 5
+_GROUP: Final = 6
+_FLOOD: Final = 7
+_HOST: Final = 8
+_INTEREST: Final = 9
+
+_NAMES: Final[dict[int, str]] = {
+    _DEVICE: "device",
+    _VPORT: "vport",
+    _MAC: "mac",
+    _NEIGHBOR: "neighbor",
+    _CHAIN: "chain",
+    _GROUP: "group",
+    _FLOOD: "flood",
+    _HOST: "host",
+    _INTEREST: "interest",
+}
+
+
+def device_tag(device: int) -> Tag:
+    """A network or router: its settings, routes or NAT."""
+    return (_DEVICE, device)
+
+
+def vport_tag(vport: int) -> Tag:
+    """A vport: its settings, or where it is."""
+    return (_VPORT, vport)
+
+
+def mac_tag(network: int, mac: int) -> Tag:
+    """Where a MAC address is on a network, known or not."""
+    return (_MAC, network, mac)
+
+
+def neighbor_tag(router: int, address: int) -> Tag:
+    """The MAC address of a router's neighbour, known or not."""
+    return (_NEIGHBOR, router, address)
+
+
+def chain_tag(chain: str) -> Tag:
+    """The rules of a chain."""
+    return (_CHAIN, chain)
+
+
+def group_tag(group: str) -> Tag:
+    """The members of an address group."""
+    return (_GROUP, group)
+
+
+def flood_tag(network: int) -> Tag:
+    """The set of vports of a network."""
+    return (_FLOOD, network)
+
+
+def host_tag(host: int) -> Tag:
+    """The underlay address of a host."""
+    return (_HOST, host)
+
+
+def interest_tag(vport: int) -> Tag:
+    """Who shares an ingress set with a vport."""
+    return (_INTEREST, vport)
+
+
+def describe(tag: Tag) -> str:
+    """Show a tag for a log or trace line."""
+    if len(tag) > 3:
+        return "state/" + "/".join(str(part) for part in tag)
+    name = _NAMES.get(int(tag[0]), "tag")
+    return name + "/" + "/".join(str(part) for part in tag[1:])
