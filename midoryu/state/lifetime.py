@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a connection lives: its phase, and what each packet does to the phase.
+
+`table` asks for the seconds; the simulation asks for the phase of what it saw.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from midoryu.packet import protocol
+from midoryu.packet.protocol import TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
+from midoryu.state.connection import Direction, Phase
+
+# Seconds, one for each Phase in its order.
+# TCP_TRANSITORY, TCP_ESTABLISHED: RFC 5382, REQ-5 (4 min; 2 h 4 min).
+# UDP_UNREPLIED, UDP: RFC 4787, REQ-5 (never below 2 min; 5 min recommended).
+# ICMP: RFC 5508, REQ-2 (60 s). OTHER: no RFC speaks of it; the usual 10 min.
+DEFAULT_LIFETIMES_S: Final = (240, 7440, 120, 300, 60, 600)
+
+# Records that a full table may drop: no packet has come back (or all is over).
+UNREPLIED: Final = frozenset({Phase.UDP_UNREPLIED, Phase.TCP_TRANSITORY})
+
+_FIRST_PHASE: Final[dict[int, Phase]] = {
+    protocol.TCP: Phase.TCP_TRANSITORY,
+    protocol.UDP: Phase.UDP_UNREPLIED,
+    protocol.ICMP: Phase.ICMP,
+    protocol.ICMPV6: Phase.ICMP,
+}
+_CONTROL: Final = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
+
+
+class TcpVerdict(IntEnum):
+    """What a TCP packet is that belongs to no known connection."""
+
+    NEW = 0
+    """Opens a connection."""
+    MIDSTREAM = 1
+    """Belongs to a connection that somebody else may know."""
+    INVALID = 2
+    """Can neither open a connection nor stand in the middle of one."""
+
+
+_TCP_VERDICT: Final[dict[int, TcpVerdict]] = {
+    TCP_SYN: TcpVerdict.NEW,
+    TCP_ACK: TcpVerdict.MIDSTREAM,
+    TCP_ACK | TCP_FIN: TcpVerdict.MIDSTREAM,
+}
+
+
+def first_phase(ip_proto: int) -> Phase:
+    """Return the phase of a connection at its first packet."""
+    return _FIRST_PHASE.get(ip_proto, Phase.OTHER)
+
+
+def next_phase(
+    phase: Phase, ip_proto: int, tcp_flags: int, direction: Direction
+) -> Phase:
+    """Return the phase after one more packet.
+
+    TCP is established once a packet with ACK came back; FIN or RST from either end
+    makes it transitory. UDP is replied once anything came back.
+
+    Source: RFC 5382, section 5 (transitory and established connections).
+    """
+    if ip_proto == protocol.TCP:
+        if tcp_flags & (TCP_FIN | TCP_RST):
+            return Phase.TCP_TRANSITORY
+        if direction is Direction.RETURN and tcp_flags & TCP_ACK:
+            return Phase.TCP_ESTABLISHED
+        return phase
+    if phase is Phase.UDP_UNREPLIED and direction is Direction.RETURN:
+        return Phase.UDP
+    return phase
+
+
+def tcp_verdict(tcp_flags: int) -> TcpVerdict:
+    """Say what a TCP packet without a record is, by its flags alone.
+
+    SYN alone is new (RFC 9293, section 3.5; congestion flags do not count). SYN-ACK
+    and RST answer something that we should know, and other mixes do not exist.
+    """
+    return _TCP_VERDICT.get(tcp_flags & _CONTROL, TcpVerdict.INVALID)

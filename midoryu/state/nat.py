@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which address and port a masqueraded connection gets, and which are taken.
+
+`table` keeps the records; this keeps the ports that their SOURCE translations use. The
+blocks that this host may give out are leased in the NSDB by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Union
+
+from midoryu.compat import SLOTS
+from midoryu.state.connection import Connection, TranslationKind, translate
+from midoryu.state.portpool import BLOCK_PORTS, PortPool
+from midoryu.topology.rendezvous import digest, mix
+
+# A pool asks for its next block when fewer than one in this many ports is free.
+_LOW_FRACTION: Final = 4
+# A lease request that failed is repeated after this time.
+_RETRY_S: Final = 10.0
+
+
+class Picked(NamedTuple):
+    """The address and port that a connection may use."""
+
+    address: int
+    """NAT address, 128-bit."""
+    port: int
+    """Port, or identifier of an ICMP query."""
+
+
+class NeedLease(NamedTuple):
+    """No port can be given before a block of this address is leased."""
+
+    router: int
+    address: int
+
+
+class Exhausted(NamedTuple):
+    """Every port of every address is taken for this destination."""
+
+    router: int
+
+
+PickResult = Union[Picked, NeedLease, Exhausted]
+
+# (router, address)
+PoolKey = tuple[int, int]
+# (router, ip_proto, source, source port)
+_Endpoint = tuple[int, int, int, int]
+
+
+class _Use(NamedTuple):
+    """One SOURCE translation of one connection, taken apart."""
+
+    router: int
+    ip_proto: int
+    source: int
+    source_port: int
+    address: int
+    port: int
+    destination: int
+    destination_port: int
+
+
+@dataclass(**SLOTS)
+class _Mapping:
+    """One internal endpoint's external address and port, and how many use it."""
+
+    address: int
+    port: int
+    count: int
+
+
+@dataclass(**SLOTS)
+class _Paired:
+    """The NAT address that a source has, and how many connections use it."""
+
+    address: int
+    count: int
+
+
+class NatTable:
+    """Every NAT address and port in use that this host knows of."""
+
+    def __init__(self) -> None:
+        self.conflicts = 0
+        """Records that claimed an (address, port, destination) already in use."""
+        self._pools: dict[PoolKey, PortPool] = {}
+        self._changed: set[PoolKey] = set()
+        self._pending: set[PoolKey] = set()
+        self._failed_until: dict[PoolKey, float] = {}
+        self._mappings: dict[_Endpoint, list[_Mapping]] = {}
+        self._paired: dict[tuple[int, int], _Paired] = {}
+        self._committed: set[int] = set()
+
+    # -- leases
+
+    def add_lease(self, router: int, address: int, block: int) -> None:
+        """Take a block of 64 ports that this host may give out from now on."""
+        self._pool((router, address)).add_block(block)
+        self._changed.add((router, address))
+        self._pending.discard((router, address))
+        self._failed_until.pop((router, address), None)
+
+    def remove_lease(self, router: int, address: int, block: int) -> None:
+        """Give out no more ports of a block; its live connections go on."""
+        self._pool((router, address)).remove_block(block)
+
+    def lease_pending(self, router: int, address: int) -> None:
+        """Note that one more block was asked for."""
+        self._pending.add((router, address))
+
+    def lease_failed(self, router: int, address: int, now: float) -> None:
+        """Note that no more blocks can be had now: none is left, or no NSDB answers.
+
+        Until a block comes or 10 s pass, ports are shared per destination.
+        """
+        self._pending.discard((router, address))
+        self._failed_until[(router, address)] = now + _RETRY_S
+
+    def wanted_leases(self, now: float) -> tuple[PoolKey, ...]:
+        """List (router, address) of pools that run low and have asked for nothing."""
+        for key in [key for key, end in self._failed_until.items() if end <= now]:
+            del self._failed_until[key]
+            self._changed.update({key} & self._pools.keys())
+        wanted = tuple(key for key in self._changed if self._runs_low(key))
+        self._changed.clear()
+        self._changed.update(wanted)
+        return wanted
+
+    def idle_leases(self, now: float) -> tuple[tuple[int, int, int], ...]:
+        """List (router, address, block) of leases without use for 5 minutes.
+
+        The last block of an address is kept for an hour. To be asked now and then (once
+        a minute): a block counts as idle from the first time it is seen unused.
+        """
+        return tuple(
+            (*key, block)
+            for key, pool in self._pools.items()
+            for block in pool.idle_blocks(now)
+        )
+
+    # -- choice
+
+    def pick(
+        self,
+        router: int,
+        addresses: tuple[int, ...],
+        ip_proto: int,
+        source: int,
+        source_port: int,
+        destination: int,
+        destination_port: int,
+    ) -> PickResult:
+        """Choose an address and a port for a new connection; changes nothing.
+
+        1. The endpoint's mapping is used again, for every destination
+           (RFC 4787, REQ-1; RFC 5382, REQ-1; RFC 5508, REQ-1).
+        2. A new mapping stays on the address that the source has (REQ-2, "paired"); a
+           new source gets one by rendezvous hashing. There, in this order: the original
+           port, a free port of the same parity (REQ-4), any free port.
+        3. When no more blocks can be had: a port that other endpoints use for other
+           destinations, never for this one.
+
+        Args:
+            router: key of the translating router.
+            addresses: NAT addresses that the rule allows, at least one.
+            ip_proto: IP protocol number.
+            source: source address before the translation.
+            source_port: source port, or identifier of an ICMP query.
+            destination: destination address as the packet leaves the translation.
+            destination_port: destination port, or ICMP query type.
+        """
+        for mapping in self._mappings.get((router, ip_proto, source, source_port), ()):
+            pool = self._pools.get((router, mapping.address))
+            if (
+                pool is not None
+                and mapping.address in addresses
+                and pool.is_leased(mapping.port)
+                and pool.is_free_for(
+                    ip_proto, mapping.port, destination, destination_port
+                )
+            ):
+                return Picked(mapping.address, mapping.port)  # 1
+        order = self._address_order(router, addresses, source)
+        seed = digest((source, source_port, destination, destination_port, ip_proto))
+        for address in order:
+            pool = self._pools.get((router, address))
+            if pool is not None:
+                port = pool.pick_unused(ip_proto, source_port, seed)
+                if port is not None:
+                    return Picked(address, port)  # 2
+            if (router, address) not in self._failed_until and (
+                pool is None or pool.can_grow
+            ):
+                return NeedLease(router, address)
+        for address in order:
+            pool = self._pools.get((router, address))
+            if pool is not None:
+                port = pool.pick_shared(ip_proto, destination, destination_port, seed)
+                if port is not None:
+                    return Picked(address, port)  # 3
+        return Exhausted(router)
+
+    # -- use
+
+    def commit(self, connection: Connection, now: float) -> None:
+        """Mark the ports that a record uses, ours or another host's; twice is once."""
+        if connection.id in self._committed:
+            return
+        uses = tuple(_uses(connection))
+        if not uses:
+            return
+        if not all(self._is_free(use) for use in uses):
+            self.conflicts += 1
+            return
+        self._committed.add(connection.id)
+        for use in uses:
+            self._take(use)
+
+    def release(self, connection: Connection) -> None:
+        """Free the ports of a record that was committed."""
+        if connection.id not in self._committed:
+            return
+        self._committed.remove(connection.id)
+        for use in _uses(connection):
+            self._give_back(use)
+
+    def _runs_low(self, key: PoolKey) -> bool:
+        pool = self._pools[key]
+        return (
+            bool(pool.blocks)
+            and pool.can_grow
+            and key not in self._pending
+            and key not in self._failed_until
+            and pool.lowest_free() * _LOW_FRACTION < len(pool.blocks) * BLOCK_PORTS
+        )
+
+    def _pool(self, key: PoolKey) -> PortPool:
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = PortPool()
+        return pool
+
+    def _address_order(
+        self, router: int, addresses: tuple[int, ...], source: int
+    ) -> tuple[int, ...]:
+        """Order NAT addresses: the source's own first, then by rendezvous score."""
+        if len(addresses) == 1:
+            return addresses
+        base = mix(router) ^ digest((source,))
+        order = sorted(addresses, key=lambda one: -mix(base ^ digest((one,))))
+        paired = self._paired.get((router, source))
+        if paired is not None and paired.address in addresses:
+            order.remove(paired.address)
+            order.insert(0, paired.address)
+        return tuple(order)
+
+    def _is_free(self, use: _Use) -> bool:
+        pool = self._pools.get((use.router, use.address))
+        return pool is None or pool.is_free_for(
+            use.ip_proto, use.port, use.destination, use.destination_port
+        )
+
+    def _take(self, use: _Use) -> None:
+        endpoint = (use.router, use.ip_proto, use.source, use.source_port)
+        mappings = self._mappings.setdefault(endpoint, [])
+        mapping = _find_mapping(mappings, use.address, use.port)
+        is_new = mapping is None
+        if mapping is None:
+            mappings.append(_Mapping(use.address, use.port, 1))
+        else:
+            mapping.count += 1
+        paired = self._paired.setdefault(
+            (use.router, use.source), _Paired(use.address, 0)
+        )
+        if paired.address == use.address:
+            paired.count += 1
+        self._changed.add((use.router, use.address))
+        self._pool((use.router, use.address)).take(
+            use.ip_proto,
+            use.port,
+            use.destination,
+            use.destination_port,
+            is_new_endpoint=is_new,
+        )
+
+    def _give_back(self, use: _Use) -> None:
+        endpoint = (use.router, use.ip_proto, use.source, use.source_port)
+        mappings = self._mappings[endpoint]
+        mapping = _find_mapping(mappings, use.address, use.port)
+        assert mapping is not None
+        mapping.count -= 1
+        is_last = mapping.count == 0
+        if is_last:
+            mappings.remove(mapping)
+            if not mappings:
+                del self._mappings[endpoint]
+        paired = self._paired.get((use.router, use.source))
+        if paired is not None and paired.address == use.address:
+            paired.count -= 1
+            if paired.count == 0:
+                del self._paired[(use.router, use.source)]
+        self._pool((use.router, use.address)).give_back(
+            use.ip_proto,
+            use.port,
+            use.destination,
+            use.destination_port,
+            is_last_of_endpoint=is_last,
+        )
+
+
+def _find_mapping(
+    mappings: Iterable[_Mapping], address: int, port: int
+) -> _Mapping | None:
+    for mapping in mappings:
+        if mapping.address == address and mapping.port == port:
+            return mapping
+    return None
+
+
+def _uses(connection: Connection) -> Iterator[_Use]:
+    """List the (address, port) pairs that a connection uses, with its destination."""
+    before = connection.original
+    for translation in connection.translations:
+        after = translate(before, translation)
+        if translation.kind is TranslationKind.SOURCE:
+            yield _Use(
+                translation.device,
+                connection.ip_proto,
+                before[0],
+                before[2],
+                translation.address,
+                translation.port,
+                after[1],
+                after[3],
+            )
+        before = after

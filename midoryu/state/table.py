@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of connection records: found by key, aged by phase, bounded.
+
+`nat` keeps the ports of the same connections; the engine calls both.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from midoryu.compat import SLOTS
+from midoryu.state.connection import (
+    Connection,
+    Direction,
+    Phase,
+    StateKey,
+    state_keys,
+)
+from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
+
+# Records are aged in steps of this many seconds: an expiry is late by one at most.
+_STEP_S: Final = 1.0
+# The queue of unreplied records is swept when more than half of it is stale.
+_SWEEP_MIN: Final = 1024
+
+
+class Hit(NamedTuple):
+    """A record found, and which way the packet goes that found it."""
+
+    connection: Connection
+    direction: Direction
+
+
+@dataclass(**SLOTS)
+class TableCounters:
+    """What the table had to decide."""
+
+    conflicts: int = 0
+    """Keys claimed by two records; the lower id has it."""
+    refused: int = 0
+    """Records not taken because the table was full of established ones."""
+    evicted: int = 0
+    """Unreplied records dropped to make room."""
+    expired: int = 0
+    """Records that reached the end of their lifetime."""
+
+
+class ConnectionTable:
+    """All connections that this host knows, its own and imported ones.
+
+    Expiry is a timer wheel: a record waits in the bucket of the second when it would
+    expire, and a touch only moves `last_used`; when the bucket comes up, a record that
+    was used meanwhile goes to a later bucket. So a touch is O(1) and expiry costs what
+    expires.
+
+    Args:
+        max_connections: records at most.
+        lifetimes_s: seconds, one for each `Phase`.
+    """
+
+    def __init__(
+        self,
+        max_connections: int = 1_000_000,
+        lifetimes_s: Sequence[float] = DEFAULT_LIFETIMES_S,
+    ) -> None:
+        self.counters = TableCounters()
+        self._max = max_connections
+        self._lifetimes_s = tuple(lifetimes_s)
+        self._hits: dict[StateKey, Hit] = {}
+        self._records: dict[int, Connection] = {}
+        self._holds: dict[int, int] = {}
+        self._buckets: dict[int, list[int]] = {}
+        self._bucket_heap: list[int] = []
+        self._bucket_of: dict[int, int] = {}
+        self._unreplied: deque[int] = deque()
+        self._unreplied_count = 0
+        self._evicted: list[Connection] = []
+
+    def __len__(self) -> int:
+        """Count the records."""
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Go through all records; the table must not change meanwhile."""
+        return iter(self._records.values())
+
+    def get(self, connection_id: int) -> Connection | None:
+        """Find a record by its id."""
+        return self._records.get(connection_id)
+
+    def find(self, key: StateKey) -> Hit | None:
+        """Find the record that a packet belongs to, by what one device sees of it."""
+        return self._hits.get(key)
+
+    def admit(self, now: float) -> bool:
+        """Tell whether a new connection may be made.
+
+        False only when the table is full of records that must not be dropped.
+        """
+        return len(self._records) < self._max or self._unreplied_count > 0
+
+    def insert(self, connection: Connection, now: float) -> tuple[StateKey, ...]:
+        """Take a new, imported or updated record; one with the same id is replaced.
+
+        The table keeps `connection` itself and changes its `phase` and `last_used`. A
+        key that another record has goes to the lower id: ids are equal everywhere, so
+        all hosts decide alike, in whatever order the records arrive. Where the table is
+        full, the oldest unreplied record leaves (`expire` returns it next time).
+
+        Returns:
+            All keys by which packets find it, for the invalidation of flows; empty when
+            the table is full of established connections and refuses the record.
+        """
+        old = self._records.get(connection.id)
+        if old is not None:
+            connection.last_used = max(connection.last_used, old.last_used)
+            self._drop_keys(old)
+            self._unreplied_count -= old.phase in UNREPLIED
+        elif len(self._records) >= self._max and not self._evict():
+            self.counters.refused += 1
+            return ()
+        self._records[connection.id] = connection
+        pairs = state_keys(connection)
+        self._claim(connection, pairs)
+        if connection.phase in UNREPLIED:
+            self._enter_unreplied(connection.id)
+        self._queue(connection)
+        return tuple(key for key, _ in pairs)
+
+    def touch(
+        self, connection_id: int, now: float, phase: Phase | None = None
+    ) -> Connection | None:
+        """Note that a packet was seen at `now`, and perhaps a new phase.
+
+        `last_used` never goes back.
+        """
+        connection = self._records.get(connection_id)
+        if connection is None:
+            return None
+        connection.last_used = max(connection.last_used, now)
+        if phase is not None and phase is not connection.phase:
+            self._change_phase(connection, phase)
+        return connection
+
+    def remove(self, connection_id: int) -> tuple[StateKey, ...]:
+        """Forget a record; returns the keys by which it was found."""
+        connection = self._records.get(connection_id)
+        return () if connection is None else self._forget(connection)
+
+    def hold(self, connection_id: int) -> None:
+        """Count one more installed flow; a held record does not expire."""
+        self._holds[connection_id] = self._holds.get(connection_id, 0) + 1
+
+    def release(self, connection_id: int, now: float) -> None:
+        """Count one installed flow less, last used at `now`."""
+        count = self._holds.get(connection_id, 0)
+        if count > 1:
+            self._holds[connection_id] = count - 1
+        else:
+            self._holds.pop(connection_id, None)
+        connection = self.touch(connection_id, now)
+        if connection is not None:
+            self._queue(connection)
+
+    def is_held(self, connection_id: int) -> bool:
+        """Tell whether installed flows hold the record."""
+        return connection_id in self._holds
+
+    def expire(self, now: float) -> list[Connection]:
+        """Remove and return what reached its end, and what a full table dropped."""
+        gone, self._evicted = self._evicted, []
+        while self._bucket_heap and self._bucket_heap[0] * _STEP_S <= now:
+            bucket = heapq.heappop(self._bucket_heap)
+            for connection_id in self._buckets.pop(bucket):
+                if self._bucket_of.get(connection_id) == bucket:
+                    self._age(self._records[connection_id], now, gone)
+        return gone
+
+    def deadline(self) -> float | None:
+        """Return the instant when `expire` has something to look at."""
+        if self._evicted:
+            return 0.0
+        return self._bucket_heap[0] * _STEP_S if self._bucket_heap else None
+
+    def lifetime_s(self, phase: Phase) -> float:
+        """Return how long a record in a phase lives without use, in seconds."""
+        return self._lifetimes_s[phase]
+
+    def _age(self, connection: Connection, now: float, gone: list[Connection]) -> None:
+        """Look at one record whose bucket has come: forget it, or queue it again."""
+        del self._bucket_of[connection.id]
+        if connection.id in self._holds:
+            connection.last_used = max(connection.last_used, now)
+        elif connection.last_used + self._lifetimes_s[connection.phase] <= now:
+            self._forget(connection)
+            self.counters.expired += 1
+            gone.append(connection)
+            return
+        self._queue(connection)
+
+    def _queue(self, connection: Connection) -> None:
+        """Put a record into the bucket of its end, unless it is in an earlier one."""
+        due = connection.last_used + self._lifetimes_s[connection.phase]
+        bucket = math.ceil(due / _STEP_S)
+        queued = self._bucket_of.get(connection.id)
+        if queued is not None and queued <= bucket:
+            return
+        ids = self._buckets.get(bucket)
+        if ids is None:
+            ids = self._buckets[bucket] = []
+            heapq.heappush(self._bucket_heap, bucket)
+        ids.append(connection.id)
+        self._bucket_of[connection.id] = bucket
+
+    def _change_phase(self, connection: Connection, phase: Phase) -> None:
+        was, connection.phase = connection.phase, phase
+        self._unreplied_count -= was in UNREPLIED
+        if phase in UNREPLIED:
+            self._enter_unreplied(connection.id)
+        self._queue(connection)
+
+    def _claim(
+        self,
+        connection: Connection,
+        pairs: tuple[tuple[StateKey, Direction], ...],
+    ) -> None:
+        forward = Hit(connection, Direction.FORWARD)
+        back = Hit(connection, Direction.RETURN)
+        for key, direction in pairs:
+            other = self._hits.get(key)
+            if other is not None and other.connection.id != connection.id:
+                self.counters.conflicts += 1
+                if other.connection.id < connection.id:
+                    continue
+            self._hits[key] = forward if direction is Direction.FORWARD else back
+
+    def _drop_keys(self, connection: Connection) -> tuple[StateKey, ...]:
+        keys = tuple(key for key, _ in state_keys(connection))
+        for key in keys:
+            hit = self._hits.get(key)
+            if hit is not None and hit.connection is connection:
+                del self._hits[key]
+        return keys
+
+    def _forget(self, connection: Connection) -> tuple[StateKey, ...]:
+        keys = self._drop_keys(connection)
+        del self._records[connection.id]
+        self._bucket_of.pop(connection.id, None)
+        self._unreplied_count -= connection.phase in UNREPLIED
+        return keys
+
+    def _enter_unreplied(self, connection_id: int) -> None:
+        self._unreplied_count += 1
+        self._unreplied.append(connection_id)
+        if len(self._unreplied) > 2 * self._unreplied_count + _SWEEP_MIN:
+            live = (one for one in self._unreplied if self._is_unreplied(one))
+            self._unreplied = deque(dict.fromkeys(live))
+
+    def _is_unreplied(self, connection_id: int) -> bool:
+        connection = self._records.get(connection_id)
+        return connection is not None and connection.phase in UNREPLIED
+
+    def _evict(self) -> bool:
+        """Drop the record that is unreplied for the longest time, if there is one."""
+        while self._unreplied:
+            connection_id = self._unreplied.popleft()
+            if self._is_unreplied(connection_id):
+                connection = self._records[connection_id]
+                self._forget(connection)
+                self.counters.evicted += 1
+                self._evicted.append(connection)
+                return True
+        return False
