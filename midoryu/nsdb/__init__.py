@@ -1,2 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nsdb."""
+"""The network state database: schema, client, topology files.
+
+Decides: how the topology is kept in a stock `ovsdb-server` (`midoryu.ovsschema`), and
+how rows become values of `topology.model` and back. Never decides: what a packet does.
+
+Two users. The agent has a `client.NsdbClient`: `run` turns what the server sent into
+engine events, `write` queues what the engine learned; neither blocks. Commands have a
+`session.Session`: it waits for the database, and for its one transaction.
+
+    topology file --topology_file--> items --apply--> rows (one transaction)
+                  <-----export------ items <-----item----- rows
+    rows --rows, replica--> topology.model changes --client--> engine
+    effect.NsdbWrite --writer, write--> rows
+
+Invariants:
+- The first `TopologyChanged` holds everything; later ones hold true differences only. A
+  lost connection, a restarted server or another database never looks like an empty one.
+- One number space of keys for hosts, networks, routers and ports; a key is allocated in
+  the transaction that inserts its row.
+- References are UUIDs with the right strength, so the server itself refuses a dangling
+  one: strong where the row makes no sense without the other, weak for a port's peer and
+  for members of port groups. Learned rows (`Mac`, `Arp`, `Port_Status`, `Nat_Lease`)
+  are deleted in the transaction that deletes what they are about.
+- A bad row is counted and skipped; it never hides another.
+
+Sources: RFC 7047 (OVSDB); ovsdb-server(7) for monitor_cond_since.
+"""

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How to reach a database server: connection strings and certificates.
+
+`client` and `session` both connect through here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ovs.db.idl
+import ovs.stream
+
+from midoryu.compat import SLOTS
+from midoryu.errors import ConfigError
+from midoryu.nsdb.json_parser import use_fast_parser
+from midoryu.nsdb.schema import schema_helper
+
+_SCHEMES = ("unix", "tcp", "ssl")
+
+
+@dataclass(frozen=True, **SLOTS)
+class Certificates:
+    """Files in PEM form, for `ssl:` connections; empty names for none."""
+
+    private_key: str = ""
+    certificate: str = ""
+    ca_cert: str = ""
+
+
+def check_connection(connection: str) -> None:
+    """Refuse what is no comma-separated list of remotes.
+
+    Raises:
+        ConfigError: a remote is not `unix:PATH`, `tcp:HOST:PORT` or `ssl:HOST:PORT`.
+    """
+    for remote in connection.split(","):
+        scheme, _, rest = remote.partition(":")
+        host, _, port = rest.rpartition(":")
+        if scheme not in _SCHEMES or not rest:
+            good = False
+        elif scheme == "unix":
+            good = True
+        else:
+            good = bool(host) and port.isdecimal() and 0 < int(port) <= 0xFFFF
+        if not good:
+            raise ConfigError(
+                f"{remote!r} is not unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT"
+            )
+
+
+def use_certificates(files: Certificates) -> None:
+    """Set the certificates of all `ssl:` connections of this process.
+
+    Raises:
+        ConfigError: a file is missing, or only some of the three are named.
+    """
+    names = (files.private_key, files.certificate, files.ca_cert)
+    if not any(names):
+        return
+    for name in names:
+        if not name:
+            raise ConfigError("private key, certificate and CA certificate go together")
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file")
+    ovs.stream.Stream.ssl_set_private_key_file(files.private_key)
+    ovs.stream.Stream.ssl_set_certificate_file(files.certificate)
+    ovs.stream.Stream.ssl_set_ca_cert_file(files.ca_cert)
+
+
+class TrackingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
+    """An IDL that collects which rows changed, and whether all were read again."""
+
+    def __init__(self, connection: str) -> None:
+        check_connection(connection)
+        use_fast_parser()
+        super().__init__(connection, schema_helper(), leader_only=False)
+        self.dirty: set[tuple[str, Any]] = set()
+        """Table and UUID of each row that changed since somebody cleared this."""
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        """Note a changed row (called by the IDL)."""
+        self.dirty.add((row._table.name, row.uuid))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the replica holds the server's whole database."""
+        return bool(self.state == self.IDL_S_MONITORING)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a server is there and its database is here."""
+        return self.is_complete and bool(self._session.is_connected())

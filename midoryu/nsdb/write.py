@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One wish of the engine (`effect.NsdbWrite`) -> row changes in a transaction.
+
+`writer` keeps the wishes and sends them; here each is put into rows. All are
+idempotent: a wish that the database already fulfils changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Union
+
+from midoryu.engine.effect import (
+    ForgetMac,
+    LearnMac,
+    LearnNeighbor,
+    LeaseBlock,
+    NsdbWrite,
+    ReleaseBlock,
+    SetVportStatus,
+)
+from midoryu.errors import NsdbError
+from midoryu.nsdb.replica import Replica
+from midoryu.nsdb.schema import BLOCKS
+from midoryu.packet.address import format_ip, format_mac
+from midoryu.topology import model
+
+
+class RefusedError(NsdbError):
+    """A wish can never be fulfilled."""
+
+
+class Wish:
+    """A write that waits for its transaction."""
+
+    def __init__(self, write: NsdbWrite) -> None:
+        self.write = write
+        self.attempts = 0
+        """Transactions that the server refused because of it."""
+        self.block = 0
+        """Port block that was chosen for a lease, 0 for none yet."""
+
+
+def wish_key(write: NsdbWrite) -> tuple[object, ...]:
+    """Name the row that a write is about: of two for one row only the last counts."""
+    if isinstance(write, (LearnMac, ForgetMac)):
+        return "Mac", write.network, write.mac
+    if isinstance(write, LearnNeighbor):
+        return "Arp", write.router, write.address
+    if isinstance(write, SetVportStatus):
+        return "Port_Status", write.vport
+    if isinstance(write, ReleaseBlock):
+        return "Nat_Lease", write.router, write.address, write.block
+    return "Nat_Lease", write.router, write.address
+
+
+class RowWriter:
+    """Puts wishes into the rows of one open transaction."""
+
+    def __init__(self, transaction: Any, replica: Replica, host: str) -> None:
+        self._transaction = transaction
+        self._idl = transaction.idl
+        self._replica = replica
+        self._own: Any = self._row("Host", model.Host, host)
+
+    def put(self, wish: Wish) -> None:
+        """Change rows as a wish asks.
+
+        Raises:
+            RefusedError: what it is about does not exist, or no block is free.
+        """
+        write = wish.write
+        if isinstance(write, LearnMac):
+            self._learn_mac(write)
+        elif isinstance(write, ForgetMac):
+            self._forget_mac(write)
+        elif isinstance(write, LearnNeighbor):
+            self._learn_neighbor(write)
+        elif isinstance(write, LeaseBlock):
+            self._lease(wish, write)
+        elif isinstance(write, ReleaseBlock):
+            self._release(write)
+        else:
+            self._set_status(write)
+
+    def _row(self, table: str, *natural: object) -> Any:
+        """Return a row by natural key, None where there is none."""
+        uuid = self._replica.uuid(*natural)
+        return None if uuid is None else self._idl.tables[table].rows.get(uuid)
+
+    def _need(self, table: str, kind: type, key: int) -> Any:
+        row = self._row(table, kind, key)
+        if row is None:
+            raise RefusedError(f"there is no {table.lower()} with key {key}")
+        return row
+
+    def _insert(self, table: str) -> Any:
+        return self._transaction.insert(self._idl.tables[table])
+
+    def _learn_mac(self, write: LearnMac) -> None:
+        network = self._need("Network", model.Network, write.network)
+        port = self._need("Port", model.Vport, write.vport)
+        row = self._row("Mac", model.MacEntry, write.network, write.mac)
+        if row is None:
+            row = self._insert("Mac")
+            row.network, row.mac = network, format_mac(write.mac)
+        row.port = port
+
+    def _forget_mac(self, write: ForgetMac) -> None:
+        entry = self._replica.find(model.MacEntry, write.network, write.mac)
+        row = self._row("Mac", model.MacEntry, write.network, write.mac)
+        if row is not None and isinstance(entry, model.MacEntry):
+            if entry.vport != write.vport:
+                return  # another vport, maybe of another host, has it by now
+            row.verify("port")
+            row.delete()
+
+    def _learn_neighbor(self, write: LearnNeighbor) -> None:
+        router = self._need("Router", model.Router, write.router)
+        row = self._row("Arp", model.Neighbor, write.router, write.address)
+        if row is None:
+            row = self._insert("Arp")
+            row.router, row.address = router, format_ip(write.address)
+        row.mac = format_mac(write.mac)
+
+    def _lease(self, wish: Wish, write: LeaseBlock) -> None:
+        router = self._need("Router", model.Router, write.router)
+        if wish.block and self._holder(write, wish.block) == self._own.key:
+            return  # an answer was lost on the way, not the lease
+        wish.block = self._free_block(write)
+        row = self._insert("Nat_Lease")
+        row.router, row.address = router, format_ip(write.address)
+        row.block, row.host = wish.block, self._own
+
+    def _free_block(self, write: LeaseBlock) -> int:
+        free = [block for block in BLOCKS if not self._holder(write, block)]
+        if not free:
+            raise RefusedError(
+                f"every port block of {format_ip(write.address)} is leased"
+            )
+        return random.choice(free)
+
+    def _holder(self, write: Union[LeaseBlock, ReleaseBlock], block: int) -> int:
+        lease = self._replica.find(model.Lease, write.router, write.address, block)
+        return lease.host if isinstance(lease, model.Lease) else 0
+
+    def _release(self, write: ReleaseBlock) -> None:
+        if self._holder(write, write.block) == self._own.key:
+            lease = (model.Lease, write.router, write.address, write.block)
+            self._row("Nat_Lease", *lease).delete()
+
+    def _set_status(self, write: SetVportStatus) -> None:
+        row = self._row("Port_Status", model.VportStatus, write.vport)
+        if write.up:
+            if row is None:
+                row = self._insert("Port_Status")
+                row.port = self._need("Port", model.Vport, write.vport)
+            row.host, row.up = self._own, True
+        elif row is not None and row.host.uuid == self._own.uuid:
+            row.verify("host")
+            row.delete()
