@@ -62,6 +62,7 @@ __all__ = [
     "arp",
     "ethernet",
     "fragment",
+    "icmp6_checksum",
     "icmp6_echo",
     "icmp_echo",
     "icmp_error",
@@ -202,14 +203,16 @@ def icmp_error(
         # Made by hand: scapy would recompute checksums inside of the quote.
         head = bytes((kind, code, 0, 0, 0, 0, 0, 0))
         plain = ip(src, dst, proto=58) / Raw(head + quoted)
-        checksum = _icmp6_checksum(src, dst, head + quoted)
+        checksum = icmp6_checksum(src, dst, head + quoted)
         plain[Raw].load = head[:2] + checksum.to_bytes(2, "big") + head[4:] + quoted
         return ethernet(plain, eth_src=eth_src, eth_dst=eth_dst)
     body = ip(src, dst) / ICMP(type=kind, code=code) / Raw(quoted)
     return ethernet(body, eth_src=eth_src, eth_dst=eth_dst)
 
 
-def _icmp6_checksum(src: str, dst: str, message: bytes) -> int:
+def icmp6_checksum(src: str, dst: str, message: bytes) -> int:
+    """Return the checksum of an ICMPv6 message, whatever stands in its field."""
+    message = message[:2] + bytes(2) + message[4:]
     checksum: Any = in6_chksum
     return int(checksum(58, IPv6(src=src, dst=dst, nh=58), message))
 
