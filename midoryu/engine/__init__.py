@@ -1,2 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engine."""
+"""The engine: event + what is known + now -> effects.
+
+The composition of all lower rooms, and the only place that changes what they know. It
+owns the topology, the connection records, the NAT table, the index of flows and the
+waiting room, all gathered in `core.Core`; nothing is shared with another thread.
+
+    engine.Engine.handle        picks the lane by the event
+      packet_lane               a frame from a vport: simulate, install, send
+      state_lane                commit, push and import of flow state
+      change_lane               topology, interfaces, the switch itself
+    core, flow_index, waiting   what the lanes work on
+    adoption                    flows that an earlier agent left in the switch
+    report                      answers for people (`inspect`)
+
+Invariants:
+
+* Effects leave in the order state pushes, flow mods, packets.
+* A flow in the index stands in the switch, with the same cookie, or its install is
+  among the effects that were just returned.
+* What a packet needs and nobody knows yet parks the packet, bounded in number and time.
+"""

@@ -134,6 +134,11 @@ def link_local_of(mac: int) -> int:
     return (0xFE80 << 112) | ((high ^ 0x02_0000) << 40) | (0xFFFE << 24) | low
 
 
+def is_link_local(address: int) -> bool:
+    """Tell whether an address is IPv6 link-local (RFC 4291, section 2.5.6)."""
+    return address >> 118 == 0xFE80 >> 6
+
+
 def solicited_node(address: int) -> int:
     """Return the solicited-node multicast address.
 

@@ -1,2 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""simulation."""
+"""The simulation: one packet's whole way through the virtual topology.
+
+`outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
+device to device; each device has its file: `network`, `router`; what devices do on the
+way: `port` (port security), `filter` (chains), `nat`, `neighbor` (ARP and ND), `answer`
+(ICMP errors and replies). `walk` is the packet under way: its headers, what was read,
+what was learned.
+
+It decides where a packet leaves and how it looks then. It never changes what it is
+given: topology, connection records and NAT tables are read only, so a simulation that
+has to wait is run again from scratch. It knows vports, never ofports, hosts' addresses,
+tunnel keys or tables.
+
+Invariants:
+
+* A header field that was not read does not change the outcome.
+* Everything that was looked up, found or not, is in the tags.
+
+The order of things in a router: DNAT (and the undoing of SNAT), ingress chain, local
+addresses, route, TTL, egress chain, SNAT (and the undoing of DNAT), next hop. Filters
+thus see the addresses of the inside, as in Linux.
+
+ARP and neighbour discovery pass chains unless a rule names them (by `ethertype: arp`
+or by their ICMPv6 types); what a router itself says (ICMP errors, echo replies, ARP)
+is not filtered at all.
+"""

@@ -113,6 +113,15 @@ class NatTable:
         """Note that one more block was asked for."""
         self._pending.add((router, address))
 
+    def is_pending(self, router: int, address: int) -> bool:
+        """Tell whether a block was asked for and has not come yet."""
+        return (router, address) in self._pending
+
+    def has_lease(self, router: int, address: int) -> bool:
+        """Tell whether any block of an address is leased."""
+        pool = self._pools.get((router, address))
+        return pool is not None and bool(pool.blocks)
+
     def lease_failed(self, router: int, address: int, now: float) -> None:
         """Note that no more blocks can be had now: none is left, or no NSDB answers.
 

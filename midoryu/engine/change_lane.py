@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change lane: rows, interfaces and the switch itself come, change and go.
+
+Keeps `Places`, the base flows and the tags of installed flows in step with the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from midoryu.engine import packet_lane, state_lane
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects, LeaseBlock, SetVportStatus
+from midoryu.engine.event import (
+    FlowRefused,
+    FlowRemoved,
+    InterfacesChanged,
+    SwitchConnected,
+    TopologyChanged,
+    WriteRefused,
+)
+from midoryu.openflow import pipeline
+from midoryu.openflow.base_flows import base_flows, vport_flows
+from midoryu.openflow.flow import (
+    Flow,
+    InstallFlow,
+    Match,
+    RemoveFlow,
+    RemoveMeter,
+)
+from midoryu.packet import field
+from midoryu.replication.session import Replicator
+from midoryu.simulation.outcome import LeaseWanted
+from midoryu.state.connection import Phase
+from midoryu.topology.model import (
+    Change,
+    Gone,
+    Host,
+    IngressSet,
+    Lease,
+    Neighbor,
+    Put,
+    Vport,
+    VportStatus,
+)
+from midoryu.topology.tag import vport_tag
+
+_INFO = 20
+_WARNING = 30
+_ERROR = 40
+
+
+def topology_changed(
+    core: Core, event: TopologyChanged, effects: Effects, now: float
+) -> None:
+    """Take over changed rows; flows that they touch go, packets that waited go on."""
+    old_sets = _members(core, event.changes)
+    old_leases = {
+        change.key: core.topology.row(Lease, change.key)
+        for change in event.changes
+        if isinstance(change, Gone) and change.kind is Lease
+    }
+    tags = core.topology.apply(event.changes)
+    core.invalidate(tags, effects, now)
+    kinds = {
+        type(change.row) if isinstance(change, Put) else change.kind
+        for change in event.changes
+    }
+    if Host in kinds:
+        _hosts_changed(core, effects, now)
+    _leases_changed(core, event.changes, old_leases, effects, now)
+    if kinds & {Vport, VportStatus, Host}:
+        _bind_all(core, effects, now)
+    for change in event.changes:
+        if isinstance(change, Put) and isinstance(change.row, Neighbor):
+            row = change.row
+            packet_lane.wake_for_neighbor(core, row.router, row.address, effects, now)
+    if old_sets:
+        _repush(core, event.changes, old_sets, effects, now)
+
+
+def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
+    own = core.topology.host_named(core.config.host)
+    if own is not None and own.key != core.places.host:
+        core.places.host = own.key
+        core.replicator = Replicator(
+            host=own.key,
+            epoch=core.config.epoch,
+            keys=core.config.state_keys,
+            mtu_bytes=core.config.mtu_bytes,
+            now=now,
+        )
+        effects.log.append((_INFO, f"this is host {own.name!r}, key {own.key}"))
+        for lease in core.topology.rows(Lease):
+            if lease.host == own.key:
+                core.nat.add_lease(lease.router, lease.address, lease.block)
+    if core.replicator is not None:
+        peers = {
+            host.key
+            for host in core.topology.rows(Host)
+            if host.underlay and host.key != core.host
+        }
+        core.replicator.set_peers(peers, now)
+        state_lane.send(core, core.replicator.tick(now), effects)
+
+
+def _leases_changed(
+    core: Core,
+    changes: Iterable[Change],
+    old: Mapping[int | str, Lease | None],
+    effects: Effects,
+    now: float,
+) -> None:
+    for change in changes:
+        if isinstance(change, Put) and isinstance(change.row, Lease):
+            lease = change.row
+            if lease.host == core.host and core.host:
+                core.nat.add_lease(lease.router, lease.address, lease.block)
+                wanted = LeaseWanted(lease.router, lease.address)
+                packet_lane.resume_all(core, wanted, effects, now)
+        elif isinstance(change, Gone) and change.kind is Lease:
+            gone = old.get(change.key)
+            if gone is not None and gone.host == core.host:
+                core.nat.remove_lease(gone.router, gone.address, gone.block)
+
+
+def write_refused(
+    core: Core, event: WriteRefused, effects: Effects, now: float
+) -> None:
+    """Note that the NSDB refused a write; a lease can then be asked for again."""
+    core.counters["NSDB writes refused"] += 1
+    effects.log.append((_WARNING, f"NSDB refused {event.write}: {event.reason}"))
+    if isinstance(event.write, LeaseBlock):
+        core.nat.lease_failed(event.write.router, event.write.address, now)
+
+
+# Ingress sets.
+
+
+def _members(core: Core, changes: Iterable[Change]) -> set[int]:
+    """Collect the vports of ingress sets that are about to change, before and after."""
+    vports: set[int] = set()
+    for change in changes:
+        if isinstance(change, Put) and isinstance(change.row, IngressSet):
+            vports |= change.row.vports
+            key: int | str = change.row.key
+        elif isinstance(change, Gone) and change.kind is IngressSet:
+            key = change.key
+        else:
+            continue
+        old = core.topology.row(IngressSet, key)
+        vports |= old.vports if old is not None else frozenset()
+    return vports
+
+
+def _repush(
+    core: Core,
+    changes: Iterable[Change],
+    vports: set[int],
+    effects: Effects,
+    now: float,
+) -> None:
+    """Give the records of a changed ingress set to its members of now."""
+    if core.replicator is None:
+        return
+    for connection in core.connections:
+        if connection.owner == core.host and (
+            connection.ingress_vport in vports or connection.egress_vport in vports
+        ):
+            peers = state_lane.interested_peers(core, connection)
+            datagrams = core.replicator.push((connection,), peers, now)
+            state_lane.send(core, datagrams, effects)
+
+
+# Local vports.
+
+
+def interfaces_changed(
+    core: Core, event: InterfacesChanged, effects: Effects, now: float
+) -> None:
+    """Take over which interfaces the bridge has."""
+    core.interfaces = dict(event.ofport_by_iface_id)
+    _bind_all(core, effects, now)
+
+
+def _bind_all(core: Core, effects: Effects, now: float) -> None:
+    """Bring vports up that have an interface here, and down those that lost it."""
+    if not core.host or not core.switch_connected:
+        return
+    wanted: dict[int, int] = {}
+    for iface_id, ofport in core.interfaces.items():
+        vport = core.topology.vport_by_iface_id(iface_id)
+        if vport is not None and vport.host in (0, core.host):
+            wanted[vport.key] = ofport
+    for key in [k for k in core.places.ofport_by_vport if k not in wanted]:
+        _take_down(core, key, effects, now)
+    for key, ofport in wanted.items():
+        if core.places.ofport_by_vport.get(key) != ofport:
+            if key in core.places.ofport_by_vport:
+                _take_down(core, key, effects, now)
+            _bring_up(core, key, ofport, effects, now)
+        elif not _is_said_up(core, key):
+            effects.nsdb_writes.append(SetVportStatus(key, True))
+
+
+def _bring_up(core: Core, key: int, ofport: int, effects: Effects, now: float) -> None:
+    core.places.bind(key, ofport)
+    effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
+    effects.nsdb_writes.append(SetVportStatus(key, True))
+    name = core.topology.vport_name(key)
+    effects.log.append((_INFO, f"vport {name} (key {key}) is ofport {ofport}"))
+    core.invalidate((vport_tag(key),), effects, now)
+    _prefetch(core, key, effects)
+
+
+def _prefetch(core: Core, key: int, effects: Effects) -> None:
+    """Lease a first block of each NAT address that a new vport's router may need."""
+    vport = core.topology.vport(key)
+    network = core.topology.network(vport.device) if vport is not None else None
+    for other in network.interior if network is not None else ():
+        peer = core.topology.vport(other.peer)
+        router = core.topology.router(peer.device) if peer is not None else None
+        for rule in router.nat.masquerades if router is not None else ():
+            for address in rule.addresses[:1]:
+                if not core.nat.has_lease(rule.router, address):
+                    packet_lane.ask(
+                        core, LeaseWanted(rule.router, address), effects, core.started
+                    )
+
+
+def _is_said_up(core: Core, key: int) -> bool:
+    status = core.topology.row(VportStatus, key)
+    # Until our own write comes back the row is missing or another host's.
+    return status is None or status.host == core.host or not status.up
+
+
+def _flows_of_vport(core: Core, key: int, ofport: int) -> list[InstallFlow]:
+    return vport_flows(  # type: ignore[return-value]
+        key,
+        ofport,
+        meter=ofport,
+        rate_pps=core.config.vport_rate_pps,
+        burst=core.config.vport_burst,
+    )
+
+
+def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
+    ofport = core.places.unbind(key)
+    effects.nsdb_writes.append(SetVportStatus(key, False))
+    effects.log.append((_INFO, f"vport {core.topology.vport_name(key)} went away"))
+    if ofport is None:
+        return
+    for mod in _flows_of_vport(core, key, ofport):
+        if isinstance(mod, InstallFlow):
+            effects.flow_mods.append(RemoveFlow(mod.flow))
+    effects.flow_mods.append(RemoveMeter(ofport))
+    gone = [
+        entry
+        for entry in core.flows
+        if entry.flow.match.fields & field.IN_PORT
+        and entry.flow.match.values[0] == ofport
+    ]
+    for entry in gone:
+        core.flows.remove(entry.flow.cookie)
+        core.release(entry, now)
+        effects.flow_mods.append(RemoveFlow(entry.flow))
+
+
+# The switch.
+
+
+def switch_connected(
+    core: Core, event: SwitchConnected, effects: Effects, now: float
+) -> None:
+    """Put the base flows in, and compare what stands with what is known to stand."""
+    core.switch_connected = True
+    core.places.gre_ofport = event.gre_ofport
+    core.places.state_ofport = event.state_ofport
+    standing = {flow.cookie: flow for flow in event.flows}
+    for entry in list(core.flows):
+        if entry.flow.cookie not in standing:
+            core.flows.remove(entry.flow.cookie)
+            core.release(entry, now)
+    for flow in base_flows(event.gre_ofport, event.state_ofport):
+        effects.flow_mods.append(InstallFlow(flow))
+    for key, ofport in core.places.ofport_by_vport.items():
+        effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
+    _remove_strangers(core, event.flows, effects)
+    core.invalidate((), effects, now)
+    _bind_all(core, effects, now)
+    if core.replicator is not None:
+        state_lane.send(core, core.replicator.tick(now), effects)
+
+
+def _remove_strangers(core: Core, standing: Iterable[Flow], effects: Effects) -> None:
+    """Remove tunnel and base flows of vports and ports that are no longer there."""
+    wanted: set[tuple[int, int, Match]] = set()
+    places = core.places
+    for flow in base_flows(places.gre_ofport, places.state_ofport):
+        wanted.add((flow.table, flow.priority, flow.match))
+    for key, ofport in places.ofport_by_vport.items():
+        for mod in _flows_of_vport(core, key, ofport):
+            if isinstance(mod, InstallFlow):
+                flow = mod.flow
+                wanted.add((flow.table, flow.priority, flow.match))
+    if not places.ofport_by_vport and core.interfaces:
+        # The topology is not there yet: keep what an earlier agent had put in.
+        return
+    for flow in standing:
+        kind = pipeline.cookie_kind(flow.cookie)
+        if kind in (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL) and (
+            (flow.table, flow.priority, flow.match) not in wanted
+        ):
+            effects.flow_mods.append(RemoveFlow(flow))
+
+
+def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> None:
+    """Forget a flow that the switch removed; its record was used until it went idle."""
+    entry = core.flows.remove(event.cookie)
+    if entry is None:
+        return
+    core.counters["flows gone idle"] += 1
+    idle = event.reason == pipeline.REMOVED_IDLE
+    last_used = now - (event.idle_timeout_s if idle else 0)
+    core.release(entry, last_used)
+    ended = (
+        idle
+        and entry.flow.fin_timeout_s
+        and event.idle_timeout_s <= entry.flow.fin_timeout_s
+    )
+    connection = core.connections.get(entry.connection) if entry.connection else None
+    if connection is None or core.replicator is None:
+        return
+    if ended and connection.phase is Phase.TCP_ESTABLISHED:
+        core.connections.touch(connection.id, last_used, Phase.TCP_TRANSITORY)
+    peers = state_lane.interested_peers(core, connection)
+    core.replicator.touch(connection, peers, now)
+
+
+def flow_refused(core: Core, event: FlowRefused, effects: Effects, now: float) -> None:
+    """Forget a flow that the switch refused; packets go on without it."""
+    core.counters["flows refused"] += 1
+    entry = core.flows.remove(event.cookie) if event.cookie else None
+    if entry is not None:
+        core.release(entry, now)
+    what = f"cookie {event.cookie:#x}" if event.cookie else "a message"
+    effects.log.append((_ERROR, f"the switch refused {what}: {event.reason}"))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's one door: `handle` takes an event and returns what to do about it.
+
+The lanes do the work; here the event is handed to its lane and the clock is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from midoryu.engine import change_lane, packet_lane, report, state_lane
+from midoryu.engine.config import EngineConfig
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
+from midoryu.engine.event import (
+    Event,
+    FlowRefused,
+    FlowRemoved,
+    InterfacesChanged,
+    NsdbDisconnected,
+    PacketIn,
+    SwitchConnected,
+    SwitchDisconnected,
+    Tick,
+    TopologyChanged,
+    WriteRefused,
+)
+
+_INFO: Final = 20
+_WARNING: Final = 30
+
+
+class Engine:
+    """One host's controller without its rims. Not safe for use by several threads."""
+
+    def __init__(self, config: EngineConfig, now: float) -> None:
+        self._core = Core(config, now)
+        self._next_touch = now + state_lane.TOUCH_INTERVAL_S
+
+    def handle(self, event: Event, now: float) -> Effects:
+        """Take one event in.
+
+        Args:
+            event: what happened.
+            now: monotonic seconds, never smaller than at the call before.
+
+        Returns:
+            What the rims shall do, in the order of the fields of `Effects`.
+        """
+        effects = Effects()
+        if isinstance(event, PacketIn):
+            self._packet_in(event, effects, now)
+        else:
+            self._other(event, effects, now)
+        effects.deadline = self._deadline(now)
+        return effects
+
+    def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
+        """Answer a question about what this engine knows, as JSON-able values.
+
+        Raises:
+            ValueError: the query or one of its arguments is unknown.
+        """
+        return report.answer(self._core, query, arguments, now)
+
+    def _packet_in(self, event: PacketIn, effects: Effects, now: float) -> None:
+        places = self._core.places
+        if event.in_port == places.state_ofport and places.state_ofport:
+            state_lane.receive(self._core, event.frame, effects, now)
+        else:
+            packet_lane.handle(self._core, event, effects, now)
+
+    def _other(self, event: Event, effects: Effects, now: float) -> None:
+        core = self._core
+        if isinstance(event, Tick):
+            self._tick(effects, now)
+        elif isinstance(event, FlowRemoved):
+            change_lane.flow_removed(core, event, effects, now)
+        elif isinstance(event, TopologyChanged):
+            change_lane.topology_changed(core, event, effects, now)
+        elif isinstance(event, InterfacesChanged):
+            change_lane.interfaces_changed(core, event, effects, now)
+        elif isinstance(event, SwitchConnected):
+            change_lane.switch_connected(core, event, effects, now)
+        elif isinstance(event, SwitchDisconnected):
+            core.switch_connected = False
+            effects.log.append((_WARNING, "the switch disconnected"))
+        elif isinstance(event, NsdbDisconnected):
+            effects.log.append((_WARNING, "NSDB lost: going on from memory"))
+        elif isinstance(event, WriteRefused):
+            change_lane.write_refused(core, event, effects, now)
+        elif isinstance(event, FlowRefused):
+            change_lane.flow_refused(core, event, effects, now)
+
+    def _tick(self, effects: Effects, now: float) -> None:
+        core = self._core
+        for parked in core.waiting.take_overdue(now):
+            packet_lane.resume(core, parked, effects, now)
+        for wanted in core.waiting.wanted():
+            packet_lane.ask(core, wanted, effects, now)
+        for wanted in [w for w in core.asked if w not in core.waiting.wanted()]:
+            del core.asked[wanted]
+        state_lane.expire(core, effects, now)
+        if now >= self._next_touch:
+            self._next_touch = now + state_lane.TOUCH_INTERVAL_S
+            state_lane.touch_held(core, effects, now)
+        if core.replicator is not None:
+            state_lane.send(core, core.replicator.tick(now), effects)
+
+    def _deadline(self, now: float) -> float:
+        core = self._core
+        deadlines = [self._next_touch]
+        for deadline in (core.waiting.deadline(), core.connections.deadline()):
+            if deadline is not None:
+                deadlines.append(deadline)
+        if core.replicator is not None:
+            due = core.replicator.deadline()
+            if due is not None:
+                deadlines.append(due)
+        if len(core.waiting):
+            deadlines.append(now + packet_lane.ASK_INTERVAL_S)
+        # Records are aged in batches: a late end costs nothing, a busy loop does.
+        return max(min(deadlines), now + 0.005)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The installed reactive flows: by match, by cookie, by tag.
+
+`packet_lane` adds, the lanes remove by tag, and flow-removed messages clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Union
+
+from midoryu.compat import SLOTS
+from midoryu.openflow.flow import Flow, Match
+from midoryu.topology.tag import Tag
+
+
+@dataclass(frozen=True, **SLOTS)
+class Entry:
+    """One installed flow and why it could become wrong."""
+
+    flow: Flow
+    tags: frozenset[Tag]
+    connection: int = 0
+    """Id of the connection record that it serves, 0 for none."""
+    returns: bool = False
+    """It serves the connection's return direction."""
+
+
+class FlowIndex:
+    """Every reactive flow that stands in the switch."""
+
+    def __init__(self) -> None:
+        self._by_cookie: dict[int, Entry] = {}
+        self._by_match: dict[Match, int] = {}
+        self._by_tag: dict[Tag, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_cookie)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._by_cookie.values())
+
+    def find(self, match: Match) -> Union[Entry, None]:
+        """Return the flow with just this match, None for none."""
+        cookie = self._by_match.get(match)
+        return None if cookie is None else self._by_cookie[cookie]
+
+    def get(self, cookie: int) -> Union[Entry, None]:
+        """Return the flow with this cookie, None for none."""
+        return self._by_cookie.get(cookie)
+
+    def add(self, entry: Entry) -> Union[Entry, None]:
+        """Take in a flow.
+
+        Returns:
+            The flow that it replaces in the switch (same match), None for none.
+        """
+        replaced = self.find(entry.flow.match)
+        if replaced is not None:
+            self.remove(replaced.flow.cookie)
+        cookie = entry.flow.cookie
+        self._by_cookie[cookie] = entry
+        self._by_match[entry.flow.match] = cookie
+        for tag in entry.tags:
+            self._by_tag.setdefault(tag, set()).add(cookie)
+        return replaced
+
+    def remove(self, cookie: int) -> Union[Entry, None]:
+        """Forget a flow; return what it was, None when it was not here."""
+        entry = self._by_cookie.pop(cookie, None)
+        if entry is None:
+            return None
+        if self._by_match.get(entry.flow.match) == cookie:
+            del self._by_match[entry.flow.match]
+        for tag in entry.tags:
+            cookies = self._by_tag[tag]
+            cookies.discard(cookie)
+            if not cookies:
+                del self._by_tag[tag]
+        return entry
+
+    def remove_tagged(self, tags: Iterable[Tag]) -> list[Entry]:
+        """Forget every flow that has any of these tags; return them."""
+        cookies: set[int] = set()
+        for tag in tags:
+            cookies |= self._by_tag.get(tag, set())
+        return [entry for cookie in sorted(cookies) if (entry := self.remove(cookie))]
+
+    def clear(self) -> list[Entry]:
+        """Forget all flows; return them."""
+        entries = list(self._by_cookie.values())
+        self._by_cookie.clear()
+        self._by_match.clear()
+        self._by_tag.clear()
+        return entries

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet lane: a frame from a local vport is simulated, then carried out.
+
+1. decode; 2. simulate; 3. learn; 4. park, where something is missing; 5. commit the
+record and push it; 6. install the flow; 7. send the packet, and what devices say.
+`state_lane` does step 5, `translation` makes the flows.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Union
+
+from midoryu.engine import state_lane
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects, LearnMac, LearnNeighbor, LeaseBlock
+from midoryu.engine.event import PacketIn
+from midoryu.engine.flow_index import Entry
+from midoryu.engine.waiting import Parked, Wanted
+from midoryu.errors import DecodeError
+from midoryu.openflow import pipeline
+from midoryu.openflow.flow import Flow, InstallFlow, PacketOut
+from midoryu.packet import protocol
+from midoryu.packet.codec import decode
+from midoryu.packet.packet import Packet
+from midoryu.packet.rewrite import set_ttl
+from midoryu.simulation import neighbor
+from midoryu.simulation.outcome import (
+    Blocked,
+    Consumed,
+    Emission,
+    Flood,
+    Forward,
+    MacSeen,
+    NeighborSeen,
+    NeighborWanted,
+    Simulation,
+)
+from midoryu.simulation.simulator import simulate, simulate_emission
+from midoryu.state.connection import Direction
+from midoryu.state.lifetime import next_phase
+from midoryu.topology.model import MacEntry, Neighbor, Put, Vport
+from midoryu.translation import flows as translation
+
+# A next hop is asked for again after this time, while a packet waits for it.
+ASK_INTERVAL_S: Final = 1.0
+# Emissions that emissions caused (an answer to an answer): more is a loop.
+_EMISSION_DEPTH: Final = 4
+
+
+def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
+    """Take a frame from a local vport through the virtual topology."""
+    key = core.places.vport_by_ofport.get(event.in_port)
+    vport = core.topology.vport(key) if key is not None else None
+    if vport is None:
+        core.counters["packets from an unknown port"] += 1
+        return
+    core.counters["packet-ins"] += 1
+    try:
+        packet = _decode(event)
+    except DecodeError as error:
+        core.counters["malformed frames"] += 1
+        name = core.topology.vport_name(vport.key)
+        effects.log.append((10, f"malformed frame at {name}: {error}"))
+        return
+    _run(core, event, packet, vport, effects=effects, now=now, give_up=False)
+
+
+def _decode(event: PacketIn) -> Packet:
+    if event.reason == pipeline.REASON_INVALID_TTL:
+        # The switch stopped at the n-th decrement: n-1 of them are undone, so that the
+        # simulation stops at the same router.
+        return decode(set_ttl(event.frame, max(1, event.hops)))
+    return decode(event.frame)
+
+
+def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
+    """Simulate a packet again that had waited; its time may be over."""
+    vport = core.topology.vport(parked.vport)
+    if vport is None or core.places.ofport_by_vport.get(vport.key) is None:
+        core.counters["waiting packets lost their vport"] += 1
+        return
+    packet = _decode(parked.event)
+    give_up = now >= parked.deadline
+    _run(core, parked.event, packet, vport, effects=effects, now=now, give_up=give_up)
+
+
+def resume_all(core: Core, wanted: Wanted, effects: Effects, now: float) -> None:
+    """Let go on what waited for one thing that has just become known."""
+    core.asked.pop(wanted, None)
+    for parked in core.waiting.take(wanted):
+        resume(core, parked, effects, now)
+
+
+def _run(
+    core: Core,
+    event: PacketIn,
+    packet: Packet,
+    vport: Vport,
+    *,
+    effects: Effects,
+    now: float,
+    give_up: bool,
+) -> None:
+    simulation = simulate(packet, vport, core.world, now=now, give_up=give_up)
+    outcome = simulation.outcome
+    core.counters[f"outcome {type(outcome).__name__.lower()}"] += 1
+    _learn(core, simulation, effects, now)
+    if isinstance(outcome, Blocked):
+        _park(core, event, vport, outcome.wanted, effects=effects, now=now)
+        return
+    if not isinstance(outcome, (Forward, Flood)):
+        core.counters[f"{outcome.reason.name.lower()}"] += 1
+    connection = _commit(core, simulation, effects, now)
+    _carry_out(core, event, simulation, connection, effects=effects, now=now)
+    for emission in simulation.emissions:
+        emit(core, emission, effects, now)
+
+
+def _learn(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:
+    """Believe at once what was learned, and tell everybody through the NSDB."""
+    for seen in simulation.learned:
+        if isinstance(seen, MacSeen):
+            _learn_mac(core, seen, effects, now)
+        else:
+            learn_neighbor(core, seen, effects, now)
+
+
+def _learn_mac(core: Core, seen: MacSeen, effects: Effects, now: float) -> None:
+    network, mac, vport = seen
+    row = MacEntry(f"local/{network}/{mac}", network, mac, vport)
+    core.invalidate(core.topology.apply([Put(row)]), effects, now)
+    effects.nsdb_writes.append(LearnMac(network, mac, vport))
+
+
+def learn_neighbor(
+    core: Core, seen: NeighborSeen, effects: Effects, now: float
+) -> None:
+    """Take in a router's neighbour; packets that wait for it go on."""
+    router, address, mac = seen
+    row = Neighbor(f"local/{router}/{address}", router, address, mac)
+    core.invalidate(core.topology.apply([Put(row)]), effects, now)
+    effects.nsdb_writes.append(LearnNeighbor(router, address, mac))
+    wake_for_neighbor(core, router, address, effects, now)
+
+
+def wake_for_neighbor(
+    core: Core, router: int, address: int, effects: Effects, now: float
+) -> None:
+    """Let packets go on that wait for a neighbour, by whichever vport."""
+    for wanted in core.waiting.wanted():
+        if isinstance(wanted, NeighborWanted) and (router, address) == (
+            wanted.router,
+            wanted.address,
+        ):
+            resume_all(core, wanted, effects, now)
+
+
+def _park(
+    core: Core,
+    event: PacketIn,
+    vport: Vport,
+    wanted: Wanted,
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    deadline = now + core.config.neighbor_timeout_s
+    if not core.waiting.park(Parked(event, vport.key, deadline, wanted)):
+        core.counters["no room to wait"] += 1
+        return
+    ask(core, wanted, effects, now)
+
+
+def ask(core: Core, wanted: Wanted, effects: Effects, now: float) -> None:
+    """Ask for what a packet waits for, at most once per interval."""
+    if now - core.asked.get(wanted, -ASK_INTERVAL_S) < ASK_INTERVAL_S:
+        return
+    core.asked[wanted] = now
+    if not isinstance(wanted, NeighborWanted):
+        if not core.nat.is_pending(wanted.router, wanted.address):
+            core.nat.lease_pending(wanted.router, wanted.address)
+            effects.nsdb_writes.append(LeaseBlock(wanted.router, wanted.address))
+        return
+    vport = core.topology.vport(wanted.vport)
+    if vport is not None:
+        core.counters["neighbours asked for"] += 1
+        frame = neighbor.request(vport, wanted.address)
+        emit(core, Emission(vport.key, frame), effects, now)
+
+
+def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) -> int:
+    """Make, change or refresh the packet's record; return its id, 0 for none."""
+    if simulation.connection is not None:
+        outcome = simulation.outcome
+        flooded = outcome.vports if isinstance(outcome, Flood) else ()
+        made = state_lane.commit(core, simulation.connection, flooded, effects, now)
+        _prefetch_leases(core, effects, now)
+        return made.id
+    if simulation.found is None:
+        return 0
+    connection, direction = simulation.found
+    packet = simulation.packet
+    phase = next_phase(
+        connection.phase, connection.ip_proto, packet.tcp_flags, direction
+    )
+    changed = phase is not connection.phase
+    core.connections.touch(connection.id, now, phase)
+    if changed and core.replicator is not None:
+        peers = state_lane.interested_peers(core, connection)
+        core.replicator.touch(connection, peers, now)
+    return connection.id
+
+
+def _prefetch_leases(core: Core, effects: Effects, now: float) -> None:
+    for router, address in core.nat.wanted_leases(now):
+        core.nat.lease_pending(router, address)
+        effects.nsdb_writes.append(LeaseBlock(router, address))
+
+
+def _carry_out(
+    core: Core,
+    event: PacketIn,
+    simulation: Simulation,
+    connection: int,
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Install the flow, where one can stand for the packet, and send the packet."""
+    if isinstance(simulation.outcome, Consumed):
+        return
+    vports = translation.vports_of(simulation.outcome)
+    outputs = translation.outputs(vports, core.places, event.in_port)
+    if vports and not outputs.actions:
+        core.counters["egress vport is nowhere"] += 1
+    installable = translation.is_installable(simulation)
+    actions = outputs.actions
+    if installable and actions:
+        actions = translation.rewrites(simulation) + actions
+    if installable and len(core.flows) < core.config.max_flows:
+        tags = frozenset(simulation.tags).union(outputs.tags)
+        flow = _flow(core, event, simulation, actions, connection)
+        _install(core, Entry(flow, tags, connection, _returns(simulation)), effects)
+    if not outputs.actions:
+        return
+    core.counters["packets out"] += 1
+    if installable:
+        frame = simulation.packet.frame
+        effects.packet_outs.append(PacketOut(frame, actions, event.in_port))
+        return
+    frame = translation.frame_of(simulation)
+    effects.packet_outs.append(PacketOut(frame, outputs.actions, event.in_port))
+
+
+def _returns(simulation: Simulation) -> bool:
+    found = simulation.found
+    return found is not None and found.direction is Direction.RETURN
+
+
+def _flow(
+    core: Core,
+    event: PacketIn,
+    simulation: Simulation,
+    actions: tuple[tuple[int, ...], ...],
+    connection: int,
+) -> Flow:
+    config = core.config
+    is_tcp = connection != 0 and simulation.packet.ip_proto == protocol.TCP
+    return Flow(
+        table=pipeline.VPORT,
+        priority=pipeline.PRIORITY_REACTIVE,
+        match=translation.match_of(simulation, event.in_port),
+        actions=actions,
+        cookie=core.new_cookie(),
+        idle_timeout_s=config.flow_idle_timeout_s if actions else 0,
+        hard_timeout_s=0 if actions else config.drop_flow_timeout_s,
+        fin_timeout_s=config.fin_timeout_s if is_tcp and actions else 0,
+        notify_removed=True,
+    )
+
+
+def _install(core: Core, entry: Entry, effects: Effects) -> None:
+    standing: Union[Entry, None] = core.flows.find(entry.flow.match)
+    if standing is not None and standing.flow.actions == entry.flow.actions:
+        # Packets of one burst: the first one's flow is on its way to the switch.
+        return
+    replaced = core.flows.add(entry)
+    if entry.connection:
+        core.connections.hold(entry.connection)
+    if replaced is not None and replaced.connection:
+        core.connections.release(replaced.connection, 0.0)
+    effects.flow_mods.append(InstallFlow(entry.flow))
+    core.counters["flows installed"] += 1
+
+
+def emit(
+    core: Core, emission: Emission, effects: Effects, now: float, depth: int = 0
+) -> None:
+    """Send what a virtual device says, wherever it leaves the overlay."""
+    simulation = simulate_emission(emission, core.world)
+    _learn(core, simulation, effects, now)
+    vports = translation.vports_of(simulation.outcome)
+    outputs = translation.outputs(vports, core.places, pipeline.PORT_CONTROLLER)
+    if outputs.actions:
+        frame = translation.frame_of(simulation)
+        effects.packet_outs.append(PacketOut(frame, outputs.actions))
+        core.counters["emissions"] += 1
+    if depth < _EMISSION_DEPTH:
+        for answer in simulation.emissions:
+            emit(core, answer, effects, now, depth + 1)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state lane: commit new records, push them, import those of peers.
+
+`packet_lane` commits through it; state packets from peers come straight here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
+from midoryu.openflow import flow, pipeline
+from midoryu.openflow.flow import PacketOut
+from midoryu.replication.session import Datagram
+from midoryu.state.connection import Connection
+
+# Held records are told to peers at this pace; each one at most once per third of its
+# lifetime (the replicator sees to that).
+TOUCH_INTERVAL_S: Final = 20.0
+INFO: Final = 20
+
+
+def commit(
+    core: Core,
+    connection: Connection,
+    flooded: tuple[int, ...],
+    effects: Effects,
+    now: float,
+) -> Connection:
+    """Take a new or changed record into force, and push it to the interested set.
+
+    Returns:
+        The record as it is kept.
+    """
+    if not connection.id:
+        connection = replace(connection, id=core.new_connection_id(), owner=core.host)
+        core.counters["connections made"] += 1
+    else:
+        core.counters["connections changed"] += 1
+        _forget_ports(core, connection.id)
+    connection.last_used = now
+    keys = core.connections.insert(connection, now)
+    core.nat.commit(connection, now)
+    core.invalidate(keys, effects, now)
+    if core.replicator is not None:
+        peers = interested_peers(core, connection, flooded)
+        send(core, core.replicator.push((connection,), peers, now), effects)
+    return connection
+
+
+def interested_peers(
+    core: Core, connection: Connection, flooded: Iterable[int] = ()
+) -> frozenset[int]:
+    """Return the hosts, other than this one, that shall know a record."""
+    vports = {connection.ingress_vport, connection.egress_vport, *flooded}
+    return core.topology.interested_hosts(vports) - {core.host}
+
+
+def _forget_ports(core: Core, connection_id: int) -> None:
+    old = core.connections.get(connection_id)
+    if old is not None:
+        core.nat.release(old)
+
+
+def send(core: Core, datagrams: Iterable[Datagram], effects: Effects) -> None:
+    """Put state packets among the effects; a peer without an address is counted."""
+    state_ofport = core.places.state_ofport
+    for datagram in datagrams:
+        underlay = core.places.underlay(datagram.peer)
+        if not underlay or not state_ofport:
+            core.counters["state packets without a way"] += 1
+            continue
+        effects.state_pushes.append(
+            PacketOut(
+                datagram.frame,
+                (
+                    (flow.SET_TUNNEL, pipeline.FLOW_STATE_KEY, underlay),
+                    (flow.OUTPUT, state_ofport),
+                ),
+            )
+        )
+        core.counters["state packets sent"] += 1
+
+
+def receive(core: Core, frame: bytes, effects: Effects, now: float) -> None:
+    """Import what a peer sent, and answer it.
+
+    A refused packet is counted by the replicator, by cause; it changes nothing.
+    """
+    if core.replicator is None:
+        core.counters["state packets before the host key"] += 1
+        return
+    core.counters["state packets received"] += 1
+    received = core.replicator.receive(frame, now)
+    for connection in received.records:
+        _forget_ports(core, connection.id)
+        keys = core.connections.insert(connection, now)
+        core.nat.commit(connection, now)
+        core.invalidate(keys, effects, now)
+        core.counters["connections imported"] += 1
+    for touch in received.touches:
+        # `touch` names the record, its phase, and how long ago it was used.
+        core.connections.touch(touch.id, now - touch.age_s, touch.phase)
+    for connection_id in received.removed:
+        _forget_ports(core, connection_id)
+        core.invalidate(core.connections.remove(connection_id), effects, now)
+    send(core, received.replies, effects)
+    for peer in received.sync_wanted_by:
+        sync(core, peer, effects, now)
+
+
+def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
+    """Send a peer every record that it should have (paced by the replicator)."""
+    assert core.replicator is not None
+    wanted = [
+        connection
+        for connection in core.connections
+        if peer in interested_peers(core, connection)
+    ]
+    effects.log.append((INFO, f"sync: {len(wanted)} records for host {peer}"))
+    send(core, core.replicator.sync(peer, wanted, now), effects)
+
+
+def touch_held(core: Core, effects: Effects, now: float) -> None:
+    """Tell peers which records are in use because flows of this host serve them."""
+    if core.replicator is None:
+        return
+    held = {entry.connection for entry in core.flows if entry.connection}
+    for connection_id in held:
+        connection = core.connections.touch(connection_id, now)
+        if connection is not None:
+            core.replicator.touch(connection, interested_peers(core, connection), now)
+    send(core, core.replicator.tick(now), effects)
+
+
+def expire(core: Core, effects: Effects, now: float) -> None:
+    """Forget records at the end of their lifetime, with their NAT ports and flows."""
+    for connection in core.connections.expire(now):
+        core.nat.release(connection)
+        core.counters["connections expired"] += 1

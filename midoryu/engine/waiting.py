@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The waiting room: packets that cannot go on until something is known.
+
+`packet_lane` parks packets and takes them out again when what they wait for arrives, or
+when their time is over. It is bounded, over all and for each vport.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import NamedTuple, Union
+
+from midoryu.engine.event import PacketIn
+from midoryu.simulation.outcome import LeaseWanted, NeighborWanted
+
+Wanted = Union[NeighborWanted, LeaseWanted]
+
+
+class Parked(NamedTuple):
+    """A packet that waits."""
+
+    event: PacketIn
+    vport: int
+    deadline: float
+    wanted: Wanted
+
+
+class WaitingRoom:
+    """Packets by what they wait for, each with a deadline."""
+
+    def __init__(self, limit: int, limit_per_vport: int) -> None:
+        self._limit = limit
+        self._limit_per_vport = limit_per_vport
+        self._by_wanted: dict[Wanted, deque[Parked]] = {}
+        self._per_vport: Counter[int] = Counter()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def park(self, parked: Parked) -> bool:
+        """Let a packet wait; return False, and do nothing, where there is no room."""
+        if self._count >= self._limit:
+            return False
+        if self._per_vport[parked.vport] >= self._limit_per_vport:
+            return False
+        self._by_wanted.setdefault(parked.wanted, deque()).append(parked)
+        self._per_vport[parked.vport] += 1
+        self._count += 1
+        return True
+
+    def wanted(self) -> tuple[Wanted, ...]:
+        """List what is waited for."""
+        return tuple(self._by_wanted)
+
+    def take(self, wanted: Wanted) -> tuple[Parked, ...]:
+        """Take out every packet that waits for one thing, in order of arrival."""
+        taken = tuple(self._by_wanted.pop(wanted, ()))
+        self._forget(taken)
+        return taken
+
+    def take_overdue(self, now: float) -> tuple[Parked, ...]:
+        """Take out every packet whose deadline has come."""
+        overdue: list[Parked] = []
+        for wanted, queue in list(self._by_wanted.items()):
+            while queue and queue[0].deadline <= now:
+                overdue.append(queue.popleft())
+            if not queue:
+                del self._by_wanted[wanted]
+        self._forget(tuple(overdue))
+        return tuple(overdue)
+
+    def deadline(self) -> Union[float, None]:
+        """Return the earliest deadline, None when nobody waits."""
+        return min(
+            (queue[0].deadline for queue in self._by_wanted.values()), default=None
+        )
+
+    def _forget(self, taken: tuple[Parked, ...]) -> None:
+        self._count -= len(taken)
+        for parked in taken:
+            self._per_vport[parked.vport] -= 1
+            if not self._per_vport[parked.vport]:
+                del self._per_vport[parked.vport]

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of rules: what they say about a packet, and which fields they read for it.
+
+Devices and vports name a chain; `topology.chains` compiled it. A rule's conditions are
+read one by one and reading stops at the first that does not hold, so that a flow is as
+wide as the answer allows.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Union
+
+from midoryu.packet import field, protocol
+from midoryu.simulation.walk import (
+    PORT_PROTOCOLS,
+    READ_IP_DST,
+    READ_IP_SRC,
+    READ_L4_DST,
+    READ_L4_SRC,
+    READ_PROTO,
+    Walk,
+)
+from midoryu.topology.chains import CompiledChain, CompiledRule
+from midoryu.topology.model import PortRange, Rule, RuleAction
+from midoryu.topology.tag import chain_tag, group_tag
+
+# Jumps inside jumps; deeper ones are passed over (a chain may jump to itself).
+MAX_DEPTH: Final = 25
+
+
+class Verdict(Enum):
+    """What a chain says."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+
+
+_VERDICTS: Final = {
+    RuleAction.ACCEPT: Verdict.ACCEPT,
+    RuleAction.DROP: Verdict.DROP,
+    RuleAction.REJECT: Verdict.REJECT,
+}
+
+
+def evaluate(walk: Walk, key: str) -> Verdict:
+    """Ask a chain about a packet; no chain ("") accepts.
+
+    A connection is tracked when the chain is stateful, whichever rule decides.
+    """
+    if not key or walk.generated:
+        return Verdict.ACCEPT
+    walk.tags.add(chain_tag(key))
+    chain = walk.world.topology.chain(key)
+    if chain is None:
+        return Verdict.ACCEPT
+    talk = walk.is_neighbor_talk
+    if chain.stateful and walk.is_ip and not talk:
+        walk.track()
+    decided = _decide(walk, chain, 0)
+    if decided is None:
+        decided = Verdict.ACCEPT if chain.accept or talk else Verdict.DROP
+    if walk.steps is not None:
+        walk.note(f"chain {chain.name}", decided.value)
+    return decided
+
+
+def _decide(walk: Walk, chain: CompiledChain, depth: int) -> Union[Verdict, None]:
+    # None: no rule decided, or one said "return".
+    talk = walk.is_neighbor_talk
+    for compiled in chain.rules:
+        rule = compiled.rule
+        if talk and not _names_neighbor_talk(rule):
+            continue
+        if not _holds(walk, compiled):
+            continue
+        if rule.action is RuleAction.RETURN:
+            return None
+        if rule.action is not RuleAction.JUMP:
+            return _VERDICTS[rule.action]
+        walk.tags.add(chain_tag(rule.jump))
+        target = walk.world.topology.chain(rule.jump)
+        if target is not None and depth < MAX_DEPTH:
+            decided = _decide(walk, target, depth + 1)
+            if decided is not None:
+                return decided
+    return None
+
+
+def _names_neighbor_talk(rule: Rule) -> bool:
+    return rule.eth_type == protocol.ETH_ARP or (
+        rule.ip_proto == protocol.ICMPV6
+        and protocol.ND_ROUTER_SOLICITATION
+        <= rule.icmp_type
+        <= protocol.ND_ADVERTISEMENT
+    )
+
+
+def _holds(walk: Walk, compiled: CompiledRule) -> bool:
+    rule = compiled.rule
+    if rule.eth_type and rule.eth_type != walk.packet.eth_type:
+        return False
+    if rule.ip_proto:
+        walk.fields |= READ_PROTO if walk.is_ip else 0
+        if not walk.is_ip or rule.ip_proto != walk.packet.ip_proto:
+            return False
+    if rule.ct_states and not (walk.is_ip and rule.ct_states & walk.ct_state()):
+        return False
+    return (
+        _addresses_hold(walk, compiled)
+        and _ports_hold(walk, rule)
+        and _icmp_holds(walk, rule)
+    )
+
+
+def _addresses_hold(walk: Walk, compiled: CompiledRule) -> bool:
+    rule, headers = compiled.rule, walk.headers
+    if compiled.source is not None or rule.source_group:
+        if not walk.is_ip:
+            return False
+        walk.fields |= READ_IP_SRC
+        if not _in(walk, headers.ip_src, rule.source_group, compiled.source):
+            if not rule.not_source:
+                return False
+        elif rule.not_source:
+            return False
+    if compiled.destination is not None or rule.destination_group:
+        if not walk.is_ip:
+            return False
+        walk.fields |= READ_IP_DST
+        inside = _in(walk, headers.ip_dst, rule.destination_group, compiled.destination)
+        return inside is not rule.not_destination
+    return True
+
+
+def _in(walk: Walk, address: int, group: str, prefixes: object) -> bool:
+    if prefixes is not None and address not in prefixes:  # type: ignore[operator]
+        return False
+    if not group:
+        return True
+    walk.tags.add(group_tag(group))
+    return address in walk.world.topology.group(group)
+
+
+def _ports_hold(walk: Walk, rule: Rule) -> bool:
+    if not rule.source_ports and not rule.destination_ports:
+        return True
+    if not walk.is_ip:
+        return False
+    walk.fields |= READ_PROTO
+    if walk.packet.ip_proto not in PORT_PROTOCOLS:
+        return False
+    if walk.is_later_fragment:
+        walk.fields |= field.IP_FRAG
+        return False
+    if rule.source_ports:
+        walk.fields |= READ_L4_SRC
+        inside = _in_ranges(walk.headers.l4_src, rule.source_ports)
+        if inside is rule.not_source_ports:
+            return False
+    if rule.destination_ports:
+        walk.fields |= READ_L4_DST
+        inside = _in_ranges(walk.headers.l4_dst, rule.destination_ports)
+        return inside is not rule.not_destination_ports
+    return True
+
+
+def _in_ranges(port: int, ranges: tuple[PortRange, ...]) -> bool:
+    return any(first <= port <= last for first, last in ranges)
+
+
+def _icmp_holds(walk: Walk, rule: Rule) -> bool:
+    if rule.icmp_type < 0:
+        return True
+    if not walk.is_ip:
+        return False
+    walk.fields |= READ_PROTO
+    if walk.packet.ip_proto not in (protocol.ICMP, protocol.ICMPV6):
+        return False
+    walk.fields |= field.L4_SRC
+    if walk.packet.headers.l4_src != rule.icmp_type:
+        return False
+    if rule.icmp_code < 0:
+        return True
+    walk.fields |= field.L4_DST
+    return walk.packet.headers.l4_dst == rule.icmp_code

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A virtual L2 switch: learns, answers ARP and ND, forwards or floods.
+
+`simulator` hands it a packet that entered by one of its vports; it says by which vport
+the packet leaves, or that it goes everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from midoryu.packet import field
+from midoryu.packet.address import is_group_mac
+from midoryu.simulation import neighbor
+from midoryu.simulation.filter import Verdict, evaluate
+from midoryu.simulation.outcome import (
+    Consumed,
+    Drop,
+    ErrorDrop,
+    MacSeen,
+    Outcome,
+    Reason,
+)
+from midoryu.simulation.walk import Walk
+from midoryu.topology.model import Vport
+from midoryu.topology.snapshot import NetworkView
+from midoryu.topology.tag import device_tag, flood_tag, mac_tag
+
+
+class Everywhere:
+    """The packet goes to every vport of the network but the one it came from."""
+
+
+EVERYWHERE = Everywhere()
+
+
+def forward(
+    walk: Walk, network: NetworkView, vport: Vport
+) -> Union[Vport, Everywhere, Outcome]:
+    """Switch a packet that came in by a vport.
+
+    Returns:
+        The vport to leave by, EVERYWHERE, or how it ended here.
+    """
+    row, topology = network.row, walk.world.topology
+    walk.tags.add(device_tag(row.key))
+    headers = walk.headers
+    walk.fields |= field.ETH_SRC | field.ETH_DST
+    if not row.up:
+        return Drop(Reason.ADMIN_DOWN)
+    if is_group_mac(headers.eth_src):
+        return Drop(Reason.BAD_SOURCE_MAC)
+    if evaluate(walk, row.ingress_chain) is not Verdict.ACCEPT:
+        return Drop(Reason.FILTERED)
+    _learn(walk, network, vport)
+    if walk.is_neighbor_talk:
+        _let_routers_hear(walk, network, vport)
+        if _answered(walk, network, vport):
+            return Consumed(Reason.ANSWERED)
+    if is_group_mac(headers.eth_dst):
+        walk.tags.add(flood_tag(row.key))
+        return EVERYWHERE
+    walk.tags.add(mac_tag(row.key, headers.eth_dst))
+    target = topology.vport(topology.mac_location(network, headers.eth_dst))
+    if target is None:
+        walk.tags.add(flood_tag(row.key))
+        return EVERYWHERE
+    if target.key == vport.key:
+        return ErrorDrop(Reason.SAME_VPORT)
+    return target
+
+
+def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:
+    """Note where the source is, unless the topology says where it belongs."""
+    mac = walk.headers.eth_src
+    if mac in network.vport_by_mac:
+        return
+    key = network.row.key
+    walk.tags.add(mac_tag(key, mac))
+    if walk.world.topology.mac_location(network, mac) != vport.key:
+        walk.learned.append(MacSeen(key, mac, vport.key))
+
+
+def _let_routers_hear(walk: Walk, network: NetworkView, vport: Vport) -> None:
+    topology = walk.world.topology
+    for other in network.interior:
+        peer = topology.vport(other.peer)
+        router = topology.router(peer.device) if peer is not None else None
+        if peer is not None and router is not None and other.key != vport.key:
+            neighbor.hear(walk, router, peer)
+
+
+def _answered(walk: Walk, network: NetworkView, vport: Vport) -> bool:
+    address = neighbor.asked_address(walk.packet)
+    mac = network.mac_by_ip.get(address, 0) if address else 0
+    if not mac or walk.packet.vlan:
+        return False
+    # A question that comes from where the answer is stays unanswered: the owner probes.
+    at = network.vport_by_mac.get(mac)
+    if at == vport.key:
+        return False
+    is_router = any(other.key == at for other in network.interior)
+    neighbor.answer(walk, vport.key, mac, is_router=is_router)
+    if walk.steps is not None:
+        walk.note(network.row.name, "answer", "ARP or ND from the topology")
+    return True

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulation can end in: the values that the rest of midoryu works with.
+
+`simulator` makes a `Simulation`, `translation` turns it into flows, `engine` decides
+what to do about each `Outcome`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Union
+
+from midoryu.compat import SLOTS
+from midoryu.packet.packet import Embedded, Headers, Packet
+from midoryu.state.connection import Connection
+from midoryu.state.table import Hit
+from midoryu.topology.tag import Tag
+
+
+class Reason(Enum):
+    """Why a packet was dropped or consumed; one counter each."""
+
+    ADMIN_DOWN = "device or vport is administratively down"
+    PORT_SECURITY = "source address is not allowed at this vport"
+    FILTERED = "a filter dropped it"
+    REJECTED = "a filter rejected it"
+    BAD_SOURCE_MAC = "source MAC address is a group address"
+    SAME_VPORT = "destination is behind the vport it came from"
+    NOT_FOR_ROUTER = "destination MAC address is not the router's"
+    NOT_IP = "a router handles IP only"
+    NOT_ROUTED = "a router does not forward multicast or broadcast"
+    NO_ROUTE = "no route to the destination"
+    BLACKHOLE = "a blackhole route"
+    ROUTE_REJECT = "a reject route"
+    TTL_EXCEEDED = "time to live ran out"
+    NO_NEIGHBOR = "the next hop did not answer"
+    NO_BINDING = "a NAT address without a binding for this packet"
+    NAT_EXHAUSTED = "no NAT port is left"
+    NAT_PROTOCOL = "masquerade needs a protocol with ports"
+    FRAGMENT = "a later fragment without its first one"
+    TABLE_FULL = "the connection table is full"
+    NO_VPORT = "nobody else is on the network"
+    LOOP = "too many devices on the way"
+    BROKEN = "a row that the way needs is missing"
+    LOCAL = "delivered to a router's own address"
+    ANSWERED = "answered by a virtual device"
+
+
+class Forward(NamedTuple):
+    """The packet leaves by one vport."""
+
+    vport: int
+
+
+class Flood(NamedTuple):
+    """The packet leaves by several vports (never none)."""
+
+    vports: tuple[int, ...]
+
+
+class Drop(NamedTuple):
+    """Policy or state says no."""
+
+    reason: Reason
+
+
+class ErrorDrop(NamedTuple):
+    """Something failed."""
+
+    reason: Reason
+
+
+class Consumed(NamedTuple):
+    """A virtual device took it; whatever it answers is among the emissions."""
+
+    reason: Reason
+
+
+class NeighborWanted(NamedTuple):
+    """A router asks for the MAC address of a next hop."""
+
+    router: int
+    vport: int
+    address: int
+
+
+class LeaseWanted(NamedTuple):
+    """A router has no port left on a NAT address until a block is leased."""
+
+    router: int
+    address: int
+
+
+class Blocked(NamedTuple):
+    """It cannot go on until something is known; then it is simulated again."""
+
+    wanted: Union[NeighborWanted, LeaseWanted]
+
+
+Outcome = Union[Forward, Flood, Drop, ErrorDrop, Consumed, Blocked]
+
+
+class Emission(NamedTuple):
+    """A frame that a virtual device sends, leaving the device by a vport."""
+
+    vport: int
+    frame: bytes
+
+
+class MacSeen(NamedTuple):
+    """A MAC address was seen at a vport of a network."""
+
+    network: int
+    mac: int
+    vport: int
+
+
+class NeighborSeen(NamedTuple):
+    """A router heard the MAC address of a neighbour."""
+
+    router: int
+    address: int
+    mac: int
+
+
+class Step(NamedTuple):
+    """One line of a trace."""
+
+    device: str
+    verb: str
+    detail: str
+
+
+@dataclass(**SLOTS)
+class Simulation:
+    """The result of one packet's way."""
+
+    outcome: Outcome
+    packet: Packet
+    """What came in."""
+    headers: Headers
+    """What goes out."""
+    quoted: Union[Embedded, None]
+    """What an ICMP error quotes when it goes out; None for other packets."""
+    hops: int
+    """How often TTL was decremented."""
+    fields: int
+    """`packet.field` bits that were read."""
+    tags: set[Tag]
+    """What the outcome depends on."""
+    vports: tuple[int, ...] = ()
+    """Where it came in."""
+    found: Union[Hit, None] = None
+    """The record that it belongs to, and its direction; None for no record."""
+    connection: Union[Connection, None] = None
+    """A new record to be made, or a changed copy of the found one; None for neither."""
+    emissions: list[Emission] = field(default_factory=list)
+    """What devices say."""
+    learned: list[Union[MacSeen, NeighborSeen]] = field(default_factory=list)
+    """What devices learned."""
+    trace: tuple[Step, ...] = ()
+    """Every step, when a trace was asked for."""

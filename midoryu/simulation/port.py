@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Port security: which source addresses a vport lets in.
+
+`simulator` asks it before the vport's ingress chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from midoryu.packet import field, protocol
+from midoryu.packet.address import Prefix, link_local_of, parse_prefix
+from midoryu.simulation.walk import READ_IP_SRC, Walk
+from midoryu.topology.model import Vport
+
+# Sources of a client that has no address yet (RFC 2131, section 4.1; RFC 4862, 5.4.2).
+_UNSPECIFIED: Final = (parse_prefix("0.0.0.0/32"), parse_prefix("::/128"))
+
+
+def is_allowed(walk: Walk, vport: Vport) -> bool:
+    """Tell whether a packet's source addresses may enter at a vport.
+
+    ARP and neighbour discovery are held to the addresses that they claim.
+    """
+    if not vport.port_security:
+        return True
+    packet, headers = walk.packet, walk.headers
+    walk.fields |= field.ETH_SRC
+    pairs = tuple(_pairs(vport, headers.eth_src))
+    if not pairs:
+        return False
+    if packet.eth_type == protocol.ETH_ARP:
+        walk.fields |= field.PAYLOAD
+        return packet.arp_sha == headers.eth_src and _holds(pairs, headers.ip_src)
+    if not walk.is_ip:
+        return False
+    walk.fields |= READ_IP_SRC
+    if packet.nd_target and packet.headers.l4_src == protocol.ND_ADVERTISEMENT:
+        walk.fields |= field.PAYLOAD
+        return _holds(pairs, headers.ip_src) and _holds(pairs, packet.nd_target)
+    return _holds(pairs, headers.ip_src)
+
+
+def _pairs(vport: Vport, mac: int) -> Iterator[Prefix]:
+    if mac == vport.mac or not vport.mac:
+        for address in vport.addresses:
+            yield Prefix(address.value, 128)
+        yield from _UNSPECIFIED
+        yield Prefix(link_local_of(mac), 128)
+    for allowed_mac, prefix in vport.allowed:
+        if mac == (allowed_mac or vport.mac):
+            yield prefix
+
+
+def _holds(pairs: tuple[Prefix, ...], address: int) -> bool:
+    return any(prefix.contains(address) for prefix in pairs)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A virtual router: takes a packet in, finds its route and its next hop.
+
+`simulator` hands it a packet that reached one of its vports; it says by which vport the
+packet leaves, or how it ended. The order of steps is in the room's design note.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Union
+
+from midoryu.packet import field
+from midoryu.packet.address import (
+    format_ip,
+    is_group_mac,
+    is_link_local,
+    is_multicast_ip,
+    link_local_of,
+)
+from midoryu.simulation import nat, neighbor
+from midoryu.simulation.answer import Complaint, complain, deliver, refuse
+from midoryu.simulation.filter import Verdict, evaluate
+from midoryu.simulation.outcome import (
+    Blocked,
+    Consumed,
+    Drop,
+    ErrorDrop,
+    NeighborWanted,
+    Outcome,
+    Reason,
+)
+from midoryu.simulation.walk import READ_IP_DST, READ_IP_SRC, READ_TUPLE, Walk
+from midoryu.state.connection import Direction
+from midoryu.topology.model import Route, RouteKind, Vport
+from midoryu.topology.rendezvous import choose
+from midoryu.topology.snapshot import RouterView
+from midoryu.topology.tag import device_tag, neighbor_tag, vport_tag
+
+_EVERYBODY: Final = 0
+Next = Union[Vport, Outcome]
+
+
+def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
+    """Route a packet that reached a vport.
+
+    Returns:
+        The vport to leave by (the headers are ready for its link), or how it ended.
+    """
+    walk.tags.add(device_tag(router.row.key))
+    packet, headers = walk.packet, walk.headers
+    if packet.vlan:
+        return Drop(Reason.NOT_IP)
+    if walk.is_neighbor_talk:
+        return _talk(walk, router, vport)
+    if not walk.is_ip:
+        return Drop(Reason.NOT_IP)
+    walk.fields |= field.ETH_DST
+    if headers.eth_dst != vport.mac:
+        group = is_group_mac(headers.eth_dst)
+        return Drop(Reason.NOT_ROUTED if group else Reason.NOT_FOR_ROUTER)
+    if not router.row.up:
+        return complain(walk, vport, Complaint.PROHIBITED, Reason.ADMIN_DOWN)
+    walk.fields |= READ_IP_DST
+    if is_multicast_ip(headers.ip_dst):
+        return Drop(Reason.NOT_ROUTED)
+    ended = nat.inbound(walk, router, vport)
+    if ended is not None:
+        return ended
+    verdict = evaluate(walk, router.row.ingress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return filtered(walk, vport, verdict)
+    walk.fields |= READ_IP_DST
+    if _is_local(router, vport, headers.ip_dst):
+        return deliver(walk, vport)
+    return _route(walk, router, vport)
+
+
+def filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
+    """End a packet that a chain refused; a rejecting one lets the sender know."""
+    if verdict is Verdict.REJECT:
+        return refuse(walk, vport, Reason.REJECTED)
+    return Drop(Reason.FILTERED)
+
+
+def _is_local(router: RouterView, vport: Vport, address: int) -> bool:
+    return address in router.local or (
+        is_link_local(address) and address == link_local_of(vport.mac)
+    )
+
+
+def _talk(walk: Walk, router: RouterView, vport: Vport) -> Outcome:
+    """Hear ARP and ND, and answer for own addresses and NAT addresses on the link."""
+    walk.fields |= field.PAYLOAD
+    neighbor.hear(walk, router, vport)
+    address = neighbor.asked_address(walk.packet)
+    on_link = any((a.value ^ address) & a.mask == 0 for a in vport.addresses)
+    if address and (
+        any(address == own.value for own in vport.addresses)
+        or address == link_local_of(vport.mac)
+        or (on_link and address in router.nat.addresses)
+    ):
+        neighbor.answer(walk, vport.key, vport.mac, is_router=True)
+    return Consumed(Reason.ANSWERED)
+
+
+def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
+    headers = walk.headers
+    if is_link_local(headers.ip_dst) or is_link_local(headers.ip_src):
+        return Drop(Reason.NOT_ROUTED)
+    route = _find_route(walk, router)
+    if route is None:
+        return complain(walk, vport, Complaint.NO_ROUTE, Reason.NO_ROUTE)
+    if route.kind is RouteKind.BLACKHOLE:
+        return Drop(Reason.BLACKHOLE)
+    if route.kind is RouteKind.REJECT:
+        return complain(walk, vport, Complaint.PROHIBITED, Reason.ROUTE_REJECT)
+    if headers.ip_ttl <= 1:
+        return complain(walk, vport, Complaint.TTL_EXCEEDED, Reason.TTL_EXCEEDED)
+    headers.ip_ttl -= 1
+    walk.hops += 1
+    leaving = router.vports[_leaving_vport(router, route)]
+    walk.tags.add(vport_tag(leaving.key))
+    verdict = evaluate(walk, router.row.egress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return filtered(walk, vport, verdict)
+    # The next hop follows from the routed destination, before SNAT.
+    next_hop = route.gateway or headers.ip_dst
+    ended = nat.outbound(walk, router, vport, leaving)
+    if ended is not None:
+        return ended
+    return _resolve(walk, router, leaving, next_hop)
+
+
+def _find_route(walk: Walk, router: RouterView) -> Union[Route, None]:
+    """Choose among the usable routes of the longest prefix that has any.
+
+    Source: RFC 1812, section 5.2.4.3 (longest match, then metric).
+    """
+    destination = walk.headers.ip_dst
+    for group in router.routes.lookup(destination):
+        usable = [route for route in group if _is_usable(walk, router, route)]
+        if usable:
+            best = [route for route in usable if route.metric == usable[0].metric]
+            route = best[0] if len(best) == 1 else _choose(walk, router, best)
+            if walk.steps is not None:
+                via = format_ip(route.gateway) if route.gateway else "on link"
+                walk.note(router.row.name, "route", f"{route.destination} {via}")
+            return route
+    return None
+
+
+def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
+    if route.source.length != _EVERYBODY:
+        walk.fields |= READ_IP_SRC
+        if not route.source.contains(walk.headers.ip_src):
+            return False
+    if route.kind is not RouteKind.FORWARD:
+        return True
+    vport = router.vports.get(_leaving_vport(router, route))
+    if vport is None:
+        return False
+    if walk.world.topology.is_up(vport):
+        return True
+    # When it comes up, this packet's flow has to be thought over.
+    walk.tags.add(vport_tag(vport.key))
+    return False
+
+
+def _leaving_vport(router: RouterView, route: Route) -> int:
+    return route.vport or router.vport_towards(route.gateway)
+
+
+def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
+    """Choose among equal-cost routes: the connection's own way, else by rendezvous.
+
+    Every host makes the same choice, and a connection keeps its way while it is there.
+    """
+    hit = walk.hit
+    if hit is not None:
+        connection, direction = hit
+        own = (
+            connection.egress_vport
+            if direction is Direction.FORWARD
+            else connection.ingress_vport
+        )
+        for route in routes:
+            if _leaving_vport(router, route) == own:
+                return route
+    key: tuple[int, ...]
+    if walk.is_later_fragment or walk.is_error or walk.packet.ip_frag:
+        walk.fields |= READ_IP_SRC | READ_IP_DST
+        key = (walk.headers.ip_src, walk.headers.ip_dst)
+    else:
+        walk.fields |= READ_TUPLE
+        key = (walk.ip_proto, *walk.tuple4())
+    candidates = [
+        (_leaving_vport(router, route) << 64 | route.gateway, route.weight)
+        for route in routes
+    ]
+    return routes[choose(key, candidates)]
+
+
+def _resolve(walk: Walk, router: RouterView, leaving: Vport, next_hop: int) -> Next:
+    key = router.row.key
+    walk.tags.add(neighbor_tag(key, next_hop))
+    if _is_local(router, leaving, next_hop):
+        return ErrorDrop(Reason.LOOP)
+    mac = walk.world.topology.neighbor_mac(leaving, next_hop)
+    if not mac:
+        return Blocked(NeighborWanted(key, leaving.key, next_hop))
+    walk.headers.eth_src = leaving.mac
+    walk.headers.eth_dst = mac
+    return leaving

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One packet's whole way: from the vport where it enters to the vports where it leaves.
+
+`simulate` takes a frame that came in from outside the overlay, `simulate_emission` one
+that a virtual device made. Both move a `Walk` from device to device until it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, Union
+
+from midoryu.packet.codec import decode
+from midoryu.packet.packet import Packet
+from midoryu.simulation import network, router
+from midoryu.simulation.answer import Complaint, complain
+from midoryu.simulation.filter import Verdict, evaluate
+from midoryu.simulation.network import EVERYWHERE, Everywhere
+from midoryu.simulation.outcome import (
+    Blocked,
+    Consumed,
+    Drop,
+    Emission,
+    ErrorDrop,
+    Flood,
+    Forward,
+    Outcome,
+    Reason,
+    Simulation,
+)
+from midoryu.simulation.port import is_allowed
+from midoryu.simulation.walk import Walk, World
+from midoryu.state.connection import Connection, Direction
+from midoryu.state.lifetime import first_phase
+from midoryu.topology.model import CT_NEW, Vport
+from midoryu.topology.snapshot import NetworkView
+from midoryu.topology.tag import device_tag, flood_tag, vport_tag
+
+# Devices that one packet may cross; more is a loop.
+DEVICE_BUDGET: Final = 32
+
+
+def simulate(
+    packet: Packet,
+    vport: Vport,
+    world: World,
+    *,
+    now: float,
+    give_up: bool = False,
+    trace: bool = False,
+) -> Simulation:
+    """Simulate a packet that enters the overlay by an exterior vport.
+
+    Args:
+        packet: as it came in.
+        vport: where it came in.
+        world: everything known; nothing in it changes.
+        now: monotonic seconds, for the admission of new connections.
+        give_up: a next hop that is still unknown will not answer any more: the sender
+            is told instead of the packet being Blocked.
+        trace: leave a line for each step.
+    """
+    walk = Walk(packet, vport, world, trace=trace)
+    outcome, egress_device = _run(walk, vport, give_up=give_up)
+    connection = _connection(walk, outcome, egress_device)
+    if connection is not None and walk.hit is None and not world.connections.admit(now):
+        outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
+        walk.emissions.clear()
+    return _result(walk, outcome, connection, (vport.key,))
+
+
+def simulate_emission(
+    emission: Emission, world: World, *, trace: bool = False
+) -> Simulation:
+    """Simulate a frame that a virtual device sends out of one of its vports.
+
+    No filter looks at it and no connection is made for it. A vport that went away in
+    the meantime drops it.
+    """
+    packet = decode(emission.frame)
+    vport = world.topology.vport(emission.vport)
+    if vport is None:
+        lost = Vport(key=emission.vport, name="", device=0)
+        walk = Walk(packet, lost, world, generated=True)
+        return _result(walk, ErrorDrop(Reason.BROKEN), None, ())
+    walk = Walk(packet, vport, world, generated=True, trace=trace)
+    step = _leave(walk, vport)
+    outcome = step
+    if isinstance(step, Vport):
+        outcome, _ = _run(walk, step, give_up=False)
+    assert not isinstance(outcome, Vport)
+    return _result(walk, outcome, None, ())
+
+
+def _result(
+    walk: Walk,
+    outcome: Outcome,
+    connection: Union[Connection, None],
+    vports: tuple[int, ...],
+) -> Simulation:
+    if walk.steps is not None:
+        walk.note("packet", type(outcome).__name__.lower(), _describe(walk, outcome))
+    return Simulation(
+        outcome=outcome,
+        packet=walk.packet,
+        headers=walk.headers,
+        quoted=walk.quoted,
+        hops=walk.hops,
+        fields=walk.fields,
+        tags=walk.tags,
+        vports=vports,
+        found=walk.hit,
+        connection=connection,
+        emissions=walk.emissions,
+        learned=walk.learned,
+        trace=tuple(walk.steps or ()),
+    )
+
+
+def _describe(walk: Walk, outcome: Outcome) -> str:
+    topology = walk.world.topology
+    if isinstance(outcome, Forward):
+        return topology.vport_name(outcome.vport)
+    if isinstance(outcome, Flood):
+        return ", ".join(topology.vport_name(vport) for vport in outcome.vports)
+    if isinstance(outcome, Blocked):
+        return f"waits for {type(outcome.wanted).__name__}"
+    return outcome.reason.value
+
+
+def _run(walk: Walk, vport: Vport, *, give_up: bool) -> tuple[Outcome, int]:
+    """Enter by a vport and go on until the packet ends.
+
+    Returns:
+        The outcome, and the key of the last device.
+    """
+    step: Union[Vport, Outcome] = vport
+    entered = vport
+    while isinstance(step, Vport):
+        entered = step
+        walk.devices += 1
+        if walk.devices > DEVICE_BUDGET:
+            return ErrorDrop(Reason.LOOP), entered.device
+        step = _enter(walk, entered)
+        if isinstance(step, Blocked) and give_up:
+            step = complain(
+                walk, entered, Complaint.HOST_UNREACHABLE, Reason.NO_NEIGHBOR
+            )
+    return step, entered.device
+
+
+def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
+    """Take a packet into a device, through it, and out of it again.
+
+    Returns:
+        The vport by which it enters the next device, or how it ended.
+    """
+    topology = walk.world.topology
+    walk.tags.add(vport_tag(vport.key))
+    if walk.steps is not None:
+        walk.note(topology.vport_name(vport.key), "enter")
+    if not vport.up:
+        return Drop(Reason.ADMIN_DOWN)
+    if not walk.generated and not is_allowed(walk, vport):
+        return Drop(Reason.PORT_SECURITY)
+    verdict = evaluate(walk, vport.ingress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return _filtered(walk, vport, verdict)
+    network_view = topology.network(vport.device)
+    if network_view is not None:
+        switched = network.forward(walk, network_view, vport)
+        if switched is EVERYWHERE:
+            return _flood(walk, network_view, vport)
+        if not isinstance(switched, Vport):
+            assert not isinstance(switched, Everywhere)
+            return switched
+        if evaluate(walk, network_view.row.egress_chain) is not Verdict.ACCEPT:
+            return Drop(Reason.FILTERED)
+        return _leave(walk, switched)
+    router_view = topology.router(vport.device)
+    if router_view is None:
+        walk.tags.add(device_tag(vport.device))
+        return ErrorDrop(Reason.BROKEN)
+    routed = router.forward(walk, router_view, vport)
+    return _leave(walk, routed) if isinstance(routed, Vport) else routed
+
+
+def _filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
+    """End a packet at a vport's chain; only a router can answer a rejected one."""
+    if walk.world.topology.router(vport.device) is not None:
+        return router.filtered(walk, vport, verdict)
+    return Drop(Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED)
+
+
+def _leave(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
+    """Take a packet out of a device: to the link's other end, or out of the overlay."""
+    topology = walk.world.topology
+    walk.tags.add(vport_tag(vport.key))
+    if walk.steps is not None:
+        walk.note(topology.vport_name(vport.key), "leave")
+    if not vport.up:
+        return Drop(Reason.ADMIN_DOWN)
+    verdict = evaluate(walk, vport.egress_chain)
+    if verdict is not Verdict.ACCEPT:
+        reason = Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED
+        return Drop(reason)
+    if not vport.peer:
+        return Forward(vport.key)
+    peer = topology.vport(vport.peer)
+    if peer is None:
+        return ErrorDrop(Reason.BROKEN)
+    return peer
+
+
+def _flood(walk: Walk, start: NetworkView, entered: Vport) -> Outcome:
+    """Send a frame to every exterior vport of a network, and of networks linked to it.
+
+    Routers on the network have heard what concerns them already.
+    """
+    topology = walk.world.topology
+    reached: list[int] = []
+    seen = {start.row.key}
+    todo = [(start, entered.key)]
+    while todo:
+        view, came_by = todo.pop()
+        walk.tags.add(flood_tag(view.row.key))
+        if evaluate(walk, view.row.egress_chain) is not Verdict.ACCEPT:
+            continue
+        for vport in view.exterior:
+            if vport.key != came_by and isinstance(_leave(walk, vport), Forward):
+                reached.append(vport.key)
+        for vport in view.interior:
+            peer = topology.vport(vport.peer)
+            other = topology.network(peer.device) if peer is not None else None
+            if other is not None and peer is not None and other.row.key not in seen:
+                seen.add(other.row.key)
+                todo.append((other, peer.key))
+    return Flood(tuple(reached)) if reached else Drop(Reason.NO_VPORT)
+
+
+def _connection(
+    walk: Walk, outcome: Outcome, egress_device: int
+) -> Union[Connection, None]:
+    """Return the record that the outcome makes or changes, None for neither."""
+    if walk.hit is not None:
+        return _moved(walk, outcome, egress_device)
+    # A router that complains behind a NAT quotes the translated packet: the error
+    # finds its way back by the record.
+    goes_on = isinstance(outcome, (Forward, Flood))
+    answered = isinstance(outcome, Consumed) and bool(walk.translations)
+    if not walk.tracked or walk.generated or walk.is_error:
+        return None
+    if not (goes_on or answered) or walk.is_later_fragment:
+        return None
+    # A filter may let a packet pass that begins nothing (see `Walk.ct_state`).
+    if not walk.translations and walk.ct_state() != CT_NEW:
+        return None
+    return _new(walk, outcome, egress_device)
+
+
+def _new(walk: Walk, outcome: Outcome, egress_device: int) -> Connection:
+    proto = walk.ip_proto
+    return Connection(
+        id=0,
+        ip_proto=proto,
+        original=walk.original_tuple4(),
+        ingress_device=walk.ingress.device,
+        ingress_vport=walk.ingress.key,
+        egress_device=egress_device,
+        egress_vport=outcome.vport if isinstance(outcome, Forward) else 0,
+        translations=tuple(walk.translations),
+        owner=0,
+        phase=first_phase(proto),
+    )
+
+
+def _moved(walk: Walk, outcome: Outcome, egress_device: int) -> Union[Connection, None]:
+    """Return a changed copy when forward packets now come or leave by other vports."""
+    assert walk.hit is not None
+    connection, direction = walk.hit
+    if direction is not Direction.FORWARD or walk.is_error:
+        return None
+    if not isinstance(outcome, Forward):
+        return None
+    now_at = (walk.ingress.key, egress_device, outcome.vport)
+    was_at = (
+        connection.ingress_vport,
+        connection.egress_device,
+        connection.egress_vport,
+    )
+    if now_at == was_at:
+        return None
+    return replace(
+        connection,
+        ingress_device=walk.ingress.device,
+        ingress_vport=walk.ingress.key,
+        egress_device=egress_device,
+        egress_vport=outcome.vport,
+    )

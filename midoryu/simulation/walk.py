@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet under way: its headers now, what was read, found and learned so far.
+
+`simulator` makes one for each packet; devices work on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple, Union
+
+from midoryu.packet import field, protocol
+from midoryu.packet.codec import decode
+from midoryu.packet.packet import Embedded, Headers, Packet
+from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
+from midoryu.simulation.outcome import Emission, MacSeen, NeighborSeen, Step
+from midoryu.state.connection import (
+    Direction,
+    FourTuple,
+    StateKey,
+    Translation,
+    query_ports,
+    reverse,
+)
+from midoryu.state.lifetime import TcpVerdict, tcp_verdict
+from midoryu.state.nat import NatTable
+from midoryu.state.table import ConnectionTable, Hit
+from midoryu.topology.model import (
+    CT_ESTABLISHED,
+    CT_INVALID,
+    CT_NEW,
+    CT_RELATED,
+    Vport,
+)
+from midoryu.topology.snapshot import Topology
+from midoryu.topology.tag import Tag
+
+# What must be matched together with each field (OpenFlow 1.3, section 7.2.3.8).
+READ_IP_SRC: Final = field.ETH_TYPE | field.IP_SRC
+READ_IP_DST: Final = field.ETH_TYPE | field.IP_DST
+READ_PROTO: Final = field.ETH_TYPE | field.IP_PROTO
+READ_L4_SRC: Final = READ_PROTO | field.L4_SRC
+READ_L4_DST: Final = READ_PROTO | field.L4_DST
+READ_TUPLE: Final = READ_IP_SRC | READ_IP_DST | READ_L4_SRC | READ_L4_DST
+
+PORT_PROTOCOLS: Final = frozenset((protocol.TCP, protocol.UDP, protocol.SCTP))
+
+
+class World(NamedTuple):
+    """Everything that a simulation may look at; it changes none of it."""
+
+    topology: Topology
+    connections: ConnectionTable
+    nat: NatTable
+
+
+class Walk:
+    """One packet on its way."""
+
+    __slots__ = (
+        "_id_counts",
+        "_looked_up",
+        "devices",
+        "emissions",
+        "fields",
+        "generated",
+        "headers",
+        "hit",
+        "hops",
+        "ingress",
+        "learned",
+        "packet",
+        "quoted",
+        "steps",
+        "tags",
+        "tracked",
+        "translations",
+        "world",
+    )
+
+    def __init__(
+        self,
+        packet: Packet,
+        ingress: Vport,
+        world: World,
+        *,
+        generated: bool = False,
+        trace: bool = False,
+    ) -> None:
+        self.packet = packet
+        self.ingress = ingress
+        """Vport where it came into the overlay (or left the device that made it)."""
+        self.world = world
+        self.generated = generated
+        """A virtual device made it: no filter, no connection."""
+        self.headers = packet.headers.copy()
+        self.quoted: Union[Embedded, None] = (
+            replace(packet.embedded) if packet.embedded is not None else None
+        )
+        self.fields = field.IN_PORT | field.ETH_TYPE | field.VLAN
+        self.tags: set[Tag] = set()
+        self.hops = 0
+        self.devices = 0
+        self.hit: Union[Hit, None] = None
+        """The record that it belongs to, once looked up and found."""
+        self.tracked = False
+        """A stateful filter or a NAT was on the way."""
+        self.translations: list[Translation] = []
+        """Translations made on this way, in order."""
+        self.emissions: list[Emission] = []
+        self.learned: list[Union[MacSeen, NeighborSeen]] = []
+        self.steps: Union[list[Step], None] = [] if trace else None
+        self._looked_up = False
+        self._id_counts = False
+
+    def note(self, device: str, verb: str, detail: str = "") -> None:
+        """Leave a line in the trace (callers ask for `steps` first, it costs)."""
+        if self.steps is not None:
+            self.steps.append(Step(device, verb, detail))
+
+    # What kind of packet it is.
+
+    @property
+    def is_error(self) -> bool:
+        """It is an ICMP error that quotes another packet."""
+        return self.quoted is not None
+
+    @property
+    def is_neighbor_talk(self) -> bool:
+        """It is ARP or neighbour discovery."""
+        packet = self.packet
+        if packet.eth_type == protocol.ETH_ARP:
+            return True
+        if packet.eth_type != protocol.ETH_IPV6:
+            return False
+        self.fields |= field.IP_PROTO
+        if packet.ip_proto != protocol.ICMPV6:
+            return False
+        self.fields |= field.L4_SRC
+        kind = packet.headers.l4_src
+        return protocol.ND_ROUTER_SOLICITATION <= kind <= protocol.ND_ADVERTISEMENT
+
+    @property
+    def is_ip(self) -> bool:
+        """It is IPv4 or IPv6."""
+        return self.packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
+
+    # Its connection.
+
+    def tuple4(self) -> FourTuple:
+        """Return the tuple by which its connection knows it here and now.
+
+        For an ICMP error this is the tuple of a packet of the quoted connection that
+        travels the same way as the error.
+        """
+        return self._tuple4(with_id=self._id_counts)
+
+    def original_tuple4(self) -> FourTuple:
+        """Return the tuple as it came in, in the form that its record is kept by."""
+        return self._tuple4_of(self.packet.headers, with_id=self._id_counts)
+
+    def _tuple4(self, *, with_id: bool) -> FourTuple:
+        if self.quoted is not None:
+            return reverse(_quoted_tuple(self.quoted, with_id=with_id))
+        return self._tuple4_of(self.headers, with_id=with_id)
+
+    def _tuple4_of(self, headers: Headers, *, with_id: bool) -> FourTuple:
+        proto = self.packet.ip_proto
+        source_port, destination_port = headers.l4_src, headers.l4_dst
+        if proto not in PORT_PROTOCOLS:
+            icmp_id = headers.icmp_id if with_id else 0
+            ports = query_ports(proto, headers.l4_src, icmp_id)
+            source_port, destination_port = ports if ports is not None else (0, 0)
+        return headers.ip_src, headers.ip_dst, source_port, destination_port
+
+    @property
+    def ip_proto(self) -> int:
+        """Protocol of its connection (an ICMP error belongs to what it quotes)."""
+        return self.packet.ip_proto if self.quoted is None else self.quoted.ip_proto
+
+    def track(self) -> None:
+        """Look its connection up where it came in, once."""
+        self.tracked = True
+        if not self._looked_up:
+            self._looked_up = True
+            if self.hit is None:
+                self.find_at(self.ingress.device)
+
+    def find_at(self, device: int) -> Union[Hit, None]:
+        """Look its connection up as it presents itself to a device.
+
+        A look-up that misses leaves its key among the tags: when that state arrives,
+        the flow goes. An ICMP query is first looked for without its identifier, which
+        OpenFlow cannot match; only NAT makes the identifier count.
+        """
+        self._read_tuple()
+        connections, proto = self.world.connections, self.ip_proto
+        keys: list[StateKey] = [(device, proto, *self._tuple4(with_id=False))]
+        if proto in (protocol.ICMP, protocol.ICMPV6):
+            keys.append((device, proto, *self._tuple4(with_id=True)))
+        for key in keys:
+            self.tags.add(key)
+            hit = connections.find(key)
+            if hit is not None:
+                self.hit = hit
+                if key is not keys[0]:
+                    self.count_id()
+                return hit
+        return None
+
+    def count_id(self) -> None:
+        """Make the identifier of an ICMP query part of its connection's tuple."""
+        if self.ip_proto in (protocol.ICMP, protocol.ICMPV6):
+            self._id_counts = True
+            self.fields |= field.ICMP_ID
+
+    def _read_tuple(self) -> None:
+        self.fields |= READ_TUPLE
+        if self.packet.ip_frag:
+            self.fields |= field.IP_FRAG
+        if self.quoted is not None:
+            self.fields |= field.PAYLOAD
+
+    def ct_state(self) -> int:
+        """Return its connection state, one of the CT_* bits."""
+        self.track()
+        if self.hit is not None:
+            return CT_RELATED if self.is_error else CT_ESTABLISHED
+        if self.is_error or self._is_lone_reply():
+            return CT_INVALID
+        if self.packet.ip_proto == protocol.TCP:
+            verdict = tcp_verdict(self.packet.tcp_flags)
+            if verdict is not TcpVerdict.NEW:
+                self.fields |= field.TCP_FLAGS
+            if verdict is TcpVerdict.INVALID:
+                return CT_INVALID
+        return CT_NEW
+
+    def _is_lone_reply(self) -> bool:
+        proto, kind = self.packet.ip_proto, self.packet.headers.l4_src
+        if proto == protocol.ICMP:
+            return kind == protocol.ICMP_ECHO_REPLY
+        return proto == protocol.ICMPV6 and kind == protocol.ICMPV6_ECHO_REPLY
+
+    @property
+    def is_later_fragment(self) -> bool:
+        """It is a fragment without its layer 4 header."""
+        return self.packet.ip_frag == protocol.FRAG_LATER
+
+    def travels(self, direction: Direction) -> bool:
+        """Tell whether it belongs to a record and goes that way."""
+        return self.hit is not None and self.hit.direction is direction
+
+    # Rewrites.
+
+    def set_source(self, address: int, port: int) -> None:
+        """Translate the source (of an ICMP error: also the quoted destination)."""
+        headers, quoted = self.headers, self.quoted
+        if quoted is None:
+            headers.ip_src = address
+            if self.packet.ip_proto in PORT_PROTOCOLS:
+                headers.l4_src = port
+            elif self._id_counts and self._is_query():
+                headers.icmp_id = port
+            return
+        if headers.ip_src == quoted.ip_dst:
+            headers.ip_src = address
+        quoted.ip_dst = address
+        if quoted.ip_proto in PORT_PROTOCOLS:
+            quoted.l4_dst = port
+        elif self._id_counts and not _quotes_query(quoted):
+            quoted.l4_src = quoted.l4_dst = port
+
+    def set_destination(self, address: int, port: int) -> None:
+        """Translate the destination (of an ICMP error: also the quoted source)."""
+        headers, quoted = self.headers, self.quoted
+        if quoted is None:
+            headers.ip_dst = address
+            if self.packet.ip_proto in PORT_PROTOCOLS:
+                headers.l4_dst = port
+            elif self._id_counts and not self._is_query():
+                headers.icmp_id = port
+            return
+        if headers.ip_dst == quoted.ip_src:
+            headers.ip_dst = address
+        quoted.ip_src = address
+        if quoted.ip_proto in PORT_PROTOCOLS:
+            quoted.l4_src = port
+        elif self._id_counts and _quotes_query(quoted):
+            quoted.l4_src = quoted.l4_dst = port
+
+    def _is_query(self) -> bool:
+        headers = self.headers
+        ports = query_ports(self.packet.ip_proto, headers.l4_src, 0)
+        return ports is not None and ports[1] != 0
+
+    def current(self) -> Packet:
+        """Return the packet as it looks now, as if it had just come in."""
+        return decode(self.current_frame())
+
+    def current_frame(self) -> bytes:
+        """Return the frame as it looks now."""
+        quoted = self.quoted
+        if quoted is None:
+            return rewrite(self.packet, self.headers)
+        embedded = EmbeddedRewrite(
+            ip_src=quoted.ip_src,
+            ip_dst=quoted.ip_dst,
+            l4_src=quoted.l4_src,
+            l4_dst=quoted.l4_dst,
+        )
+        return rewrite(self.packet, self.headers, embedded)
+
+    def emit(self, vport: int, frame: bytes) -> None:
+        """Let a device send a frame out of one of its vports."""
+        self.emissions.append(Emission(vport, frame))
+
+
+def _quoted_tuple(quoted: Embedded, *, with_id: bool) -> FourTuple:
+    if quoted.ip_proto in PORT_PROTOCOLS:
+        return quoted.ip_src, quoted.ip_dst, quoted.l4_src, quoted.l4_dst
+    icmp_id = quoted.l4_src if with_id else 0
+    ports = query_ports(quoted.ip_proto, quoted.icmp_type, icmp_id)
+    source_port, destination_port = ports if ports is not None else (0, 0)
+    return quoted.ip_src, quoted.ip_dst, source_port, destination_port
+
+
+def _quotes_query(quoted: Embedded) -> bool:
+    ports = query_ports(quoted.ip_proto, quoted.icmp_type, 0)
+    return ports is not None and ports[1] != 0

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matches and actions for a simulated packet.
+
+`places` says what is where; `openflow.flow` has the values that come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from midoryu.openflow import flow, pipeline
+from midoryu.openflow.flow import Action, Match
+from midoryu.packet import field, protocol
+from midoryu.packet.packet import Packet
+from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
+from midoryu.simulation.outcome import Flood, Forward, Outcome, Simulation
+from midoryu.topology.tag import Tag, host_tag
+from midoryu.translation.places import Places
+
+_L4_PROTOCOLS: Final = frozenset(
+    (protocol.TCP, protocol.UDP, protocol.SCTP, protocol.ICMP, protocol.ICMPV6)
+)
+_IP_FIELDS: Final = field.IP_TOS | field.IP_FRAG | field.IP_TTL
+_ADDRESS_FIELDS: Final = field.IP_PROTO | field.IP_SRC | field.IP_DST
+# Ethertypes below are lengths (IEEE 802.3); OVS cannot tell them apart in a match.
+_MIN_ETHERTYPE: Final = 0x600
+
+
+class Outputs(NamedTuple):
+    """Where to send a packet, physically."""
+
+    actions: tuple[Action, ...]
+    """Output actions; () where no vport can be reached."""
+    tags: tuple[Tag, ...]
+    """What they depend on."""
+
+
+def vports_of(outcome: Outcome) -> tuple[int, ...]:
+    """List the vports by which a packet leaves."""
+    if isinstance(outcome, Forward):
+        return (outcome.vport,)
+    return outcome.vports if isinstance(outcome, Flood) else ()
+
+
+def is_installable(simulation: Simulation) -> bool:
+    """Tell whether a flow can stand for the simulated packet's kind."""
+    return (
+        not simulation.fields & field.UNMATCHABLE
+        and simulation.packet.eth_type >= _MIN_ETHERTYPE
+    )
+
+
+def match_of(simulation: Simulation, in_port: int) -> Match:
+    """Match exactly the fields that the simulation read."""
+    packet = simulation.packet
+    fields = _matchable(packet, simulation.fields)
+    headers = packet.headers
+    values = (
+        in_port,
+        headers.eth_dst,
+        headers.eth_src,
+        packet.eth_type,
+        packet.vlan,
+        headers.ip_tos,
+        packet.ip_proto,
+        headers.ip_src,
+        headers.ip_dst,
+        packet.ip_frag,
+        headers.l4_src,
+        headers.l4_dst,
+        packet.tcp_flags,
+        headers.ip_ttl,
+        packet.nd_target,
+    )
+    return Match(
+        fields,
+        tuple(value for bit, value in enumerate(values) if fields >> bit & 1),
+    )
+
+
+def _matchable(packet: Packet, fields: int) -> int:
+    """Leave out what a packet of this kind does not have."""
+    is_ip = packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
+    if not is_ip:
+        fields &= ~(_IP_FIELDS | field.L4)
+        if packet.eth_type != protocol.ETH_ARP:
+            fields &= ~_ADDRESS_FIELDS
+    has_l4 = is_ip and packet.ip_proto in _L4_PROTOCOLS
+    if not has_l4 or packet.ip_frag == protocol.FRAG_LATER:
+        fields &= ~field.L4
+    if packet.ip_proto != protocol.TCP or not is_ip:
+        fields &= ~field.TCP_FLAGS
+    if not packet.nd_target:
+        fields &= ~field.ND_TARGET
+    return fields
+
+
+def rewrites(simulation: Simulation) -> tuple[Action, ...]:
+    """List the actions that make the outgoing headers from the incoming ones.
+
+    TTL comes first, on the packet as it came in: when it runs out, the switch sends
+    that packet, and REG_HOPS tells at which router.
+    """
+    actions: list[Action] = []
+    for hop in range(1, simulation.hops + 1):
+        if hop > 1:
+            actions.append((flow.LOAD_HOPS, hop))
+        actions.append((flow.DEC_TTL,))
+    before, after = simulation.packet.headers, simulation.headers
+    proto = simulation.packet.ip_proto
+    if after.eth_src != before.eth_src:
+        actions.append((flow.SET_ETH_SRC, after.eth_src))
+    if after.eth_dst != before.eth_dst:
+        actions.append((flow.SET_ETH_DST, after.eth_dst))
+    if after.ip_src != before.ip_src:
+        actions.append((flow.SET_IP_SRC, after.ip_src))
+    if after.ip_dst != before.ip_dst:
+        actions.append((flow.SET_IP_DST, after.ip_dst))
+    if after.l4_src != before.l4_src:
+        actions.append((flow.SET_L4_SRC, after.l4_src, proto))
+    if after.l4_dst != before.l4_dst:
+        actions.append((flow.SET_L4_DST, after.l4_dst, proto))
+    if after.ip_tos != before.ip_tos:
+        actions.append((flow.SET_TOS, after.ip_tos))
+    return tuple(actions)
+
+
+def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
+    """Send to vports: local ones by ofport, others through the tunnel by their key.
+
+    A vport that is nowhere, or whose host has no known address, is left out.
+    """
+    actions: list[Action] = []
+    tags: list[Tag] = []
+    for vport in vports:
+        ofport = places.ofport_by_vport.get(vport)
+        if ofport is not None:
+            out = pipeline.PORT_IN_PORT if ofport == in_port else ofport
+            actions.append((flow.OUTPUT, out))
+            continue
+        host = places.topology.location(vport)
+        if host in (0, places.host):
+            continue
+        tags.append(host_tag(host))
+        underlay = places.underlay(host)
+        if underlay and places.gre_ofport:
+            actions.append((flow.SET_TUNNEL, vport, underlay))
+            actions.append((flow.OUTPUT, places.gre_ofport))
+    return Outputs(tuple(actions), tuple(tags))
+
+
+def frame_of(simulation: Simulation) -> bytes:
+    """Return the outgoing frame, rewritten here rather than by the switch."""
+    quoted = simulation.quoted
+    if quoted is None:
+        return rewrite(simulation.packet, simulation.headers)
+    return rewrite(
+        simulation.packet,
+        simulation.headers,
+        EmbeddedRewrite(
+            ip_src=quoted.ip_src,
+            ip_dst=quoted.ip_dst,
+            l4_src=quoted.l4_src,
+            l4_dst=quoted.l4_dst,
+        ),
+    )
