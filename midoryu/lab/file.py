@@ -24,8 +24,9 @@
       server:
         interfaces: {eth0: {ip: 198.51.100.10/24, mac: "06:00:00:00:00:01"}}
         gateway: 198.51.100.1
-        setup: [echo must succeed while the lab comes up]
-        run: [exec python3 -m http.server 80]   # in the background
+        # shell lines, in the machine's own directory of the lab's state:
+        setup: [echo hello > index.html]        # must succeed while the lab comes up
+        run: [exec python3 -m http.server 80]   # in the background, until down
     links:
       - [upstream/gw1, provider/uplink1]        # to a vport of the topology
       - [upstream/lan, server/eth0]             # machine to machine

@@ -343,12 +343,13 @@ class Lab:
             secrets.token_hex(32) + "\n"
         )
         with ThreadPoolExecutor(_WORKERS) as pool:
-            database = pool.submit(self._start_database)
-            list(pool.map(self._start_host, self.spec.hosts))
-            self.report(f"{len(self.hosts)} hosts with Open vSwitch")
-            list(pool.map(self._start_machine, self.spec.machines))
-            self.report(f"{len(self.spec.machines)} machines")
-            database.result()
+            try:
+                self._start_nodes(pool)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                # A worker may be waiting for a command that never ends.
+                process.end_all(names)
+                raise
         if self.agents:
             self.report("waiting for the agents")
             for node in self.hosts.values():
@@ -357,6 +358,14 @@ class Lab:
         for machine in self.spec.machines:
             self._run_commands(machine)
         self.report(f"up after {time.monotonic() - start:.1f} s")
+
+    def _start_nodes(self, pool: ThreadPoolExecutor) -> None:
+        database = pool.submit(self._start_database)
+        list(pool.map(self._start_host, self.spec.hosts))
+        self.report(f"{len(self.hosts)} hosts with Open vSwitch")
+        list(pool.map(self._start_machine, self.spec.machines))
+        self.report(f"{len(self.spec.machines)} machines")
+        database.result()
 
     def _start_database(self) -> None:
         if not (self.agents or self.spec.topology_text):
@@ -382,18 +391,23 @@ class Lab:
             self._shell(machine, line)
 
     def _shell(self, machine: Machine, line: str) -> None:
-        result = self.exec(machine.name, ["sh", "-c", line], check=False)
+        command = inside(self.store.namespace(machine.name), ["sh", "-c", line])
+        result = run(command, check=False, directory=self._directory(machine))
         if result.returncode != 0:
             said = (result.stderr or result.stdout).strip()
             raise LabError(f"{machine.name}: setup `{line}` failed: {said}")
 
     def _run_commands(self, machine: Machine) -> None:
-        directory = self.store.node_directory(machine.name)
         for number, line in enumerate(machine.run, start=1):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory = self._directory(machine)
+            namespace = self.store.namespace(machine.name)
             log = directory / f"run-{number}.log"
-            command = ["sh", "-c", line]
-            process.start(self.store.namespace(machine.name), command, log)
+            process.start(namespace, ["sh", "-c", line], log, directory)
+
+    def _directory(self, machine: Machine) -> Path:
+        directory = self.store.node_directory(machine.name)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
     def _machine(self, name: str) -> Optional[Machine]:
         return next((m for m in self.spec.machines if m.name == name), None)

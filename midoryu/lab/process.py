@@ -26,14 +26,14 @@ def start(
     namespace: str,
     argv: Sequence[str],
     log: Path,
-    env: Optional[Mapping[str, str]] = None,
+    directory: Optional[Path] = None,
 ) -> int:
     """Start a program in a namespace, detached from this process; return its pid.
 
-    What it prints is appended to `log`.
+    What it prints is appended to `log`; it runs in `directory`, or this one.
     """
     command = ["sh", "-c", _DETACH, "sh", *inside(namespace, argv)]
-    result = run(command, env={**(env or {}), "LAB_LOG": str(log)})
+    result = run(command, env={"LAB_LOG": str(log)}, directory=directory)
     return int(result.stdout)
 
 
@@ -81,13 +81,16 @@ def end_all(namespaces: Iterable[str], *, timeout_s: float = 10.0) -> None:
     """
     deadline = time.monotonic() + timeout_s
     names = list(namespaces)
+    killed: dict[int, str] = {}
     while found := pids_in(names):
         if time.monotonic() > deadline:
             raise LabError(f"processes do not end: {sorted(found)}")
         for pid in found:
+            killed.setdefault(pid, start_time(pid))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
+    _wait_until_gone(killed, timeout_s=2.0)
 
 
 def pids_in(namespaces: Iterable[str]) -> set[int]:
@@ -114,6 +117,24 @@ def start_time(pid: int) -> str:
     """
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else ""
+
+
+def _wait_until_gone(start_time_by_pid: Mapping[int, str], *, timeout_s: float) -> None:
+    """Wait until ended processes have left the process table.
+
+    A process leaves its namespace before that. One that nobody collects (a child of
+    this very process, or under an init that does not) is not waited for longer.
+    """
+    deadline = time.monotonic() + timeout_s
+    left = {p: t for p, t in start_time_by_pid.items() if _parent(p) != os.getpid()}
+    while left and time.monotonic() < deadline:
+        left = {p: t for p, t in left.items() if start_time(p) == t != ""}
+        time.sleep(0.01)
+
+
+def _parent(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
 
 
 def _identity(path: Path) -> Optional[tuple[int, int]]:

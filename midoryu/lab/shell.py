@@ -25,6 +25,7 @@ def run(
     timeout_s: float = 30.0,
     check: bool = True,
     env: Optional[Mapping[str, str]] = None,
+    directory: Optional[Path] = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and return its text output.
 
@@ -42,6 +43,7 @@ def run(
             timeout=timeout_s,
             check=False,
             env=environment(env),
+            cwd=directory,
         )
     except FileNotFoundError as problem:
         raise LabError(f"`{argv[0]}` is not installed; run tools/install") from problem
