@@ -1,2 +1,158 @@
 # SPDX-License-Identifier: Apache-2.0
-"""agent."""
+"""The agent: the Ryu application `midoryu.agent`, the rim around the engine.
+
+Decides nothing about packets. It joins the engine with its three neighbours:
+
+    ovs-vswitchd ── OpenFlow ──► connection ─► switch ─┐            ┌─► state pushes,
+    local OVSDB ── ovs.client ─► pump ─────────────────┼─► driver ──┤   flow mods,
+    NSDB ──────── nsdb.client ─► pump ─────────────────┘  (engine)  └─► packet outs
+    control socket ────────────► control ──────────────────┘
+
+Invariants: one thread, the hub's, owns the engine, and `driver` calls it once at a
+time; everything of one `Effects` goes out in the order pushes, flow mods, packets, on
+one connection; nothing waits for the NSDB; the listener is on loopback and serves the
+local bridge only; ending the agent changes nothing in the switch or the NSDB. It is
+the only room that imports Ryu (or os_ken), through `framework`.
+
+Source: OpenFlow 1.3.5; OVS, ovs-vswitchd.conf.db(5).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import Any, ClassVar
+
+from midoryu.agent.config import AgentConfig
+from midoryu.agent.connection import serve
+from midoryu.agent.control import ControlServer
+from midoryu.agent.driver import Driver
+from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
+from midoryu.agent.pump import Pump
+from midoryu.engine.effect import NsdbWrite
+from midoryu.errors import MidoryuError
+from midoryu.ovs.client import BridgeReady, OvsdbClient, OvsWarning
+
+LOG = logging.getLogger(__name__)
+
+__all__ = ["MidoryuAgent"]
+
+
+class MidoryuAgent(RyuApp):  # type: ignore[misc]
+    """The application that `ryu-manager ... midoryu.agent` runs."""
+
+    OFP_VERSIONS: ClassVar[list[int]] = [4]
+    config: ClassVar[AgentConfig | None] = None
+    """Set by `cmd` before the application starts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.config is None:
+            _die("name midoryu.agent on the command line of midoryu's ryu-manager")
+            raise AssertionError
+        for warning in self.config.warnings:
+            LOG.warning("%s", warning)
+        try:
+            self._build(self.config)
+        except MidoryuError as error:
+            _die(str(error))
+
+    def _build(self, config: AgentConfig) -> None:
+        engine = importlib.import_module("midoryu.engine.engine")
+        now = importlib.import_module("time").monotonic()
+        self.driver = Driver(
+            engine.Engine(config.engine, now), call_later=hub.spawn_after, fail=_die
+        )
+        # Ryu's listener looks for this name when it starts.
+        controller.datapath_connection_factory = functools.partial(
+            serve, self.driver.switch
+        )
+        self._ovs = OvsdbClient(config.ovs)
+        self._ovs_pump = Pump(self._ovs, self._from_ovs)
+        self._nsdb = _nsdb_client(config)
+        self._nsdb_pump: Pump | None = None
+        if self._nsdb is not None:
+            self._nsdb_pump = Pump(self._nsdb, self.driver.handle_and_send)
+            self.driver.write = self._write
+        self._control = ControlServer(config.control_socket, self.driver.inspect)
+
+    def start(self) -> None:
+        """Start the green threads; Ryu calls this once."""
+        super().start()
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        hub.spawn(_or_die, self._ovs_pump.run)
+        if self._nsdb_pump is not None:
+            hub.spawn(_or_die, self._nsdb_pump.run)
+        hub.spawn(self._control.serve)
+        LOG.info("midoryu agent of host %s started", self.config_host())
+
+    def config_host(self) -> str:
+        """Return this host's name."""
+        return self.config.engine.host if self.config is not None else ""
+
+    def _from_ovs(self, event: object) -> None:
+        if isinstance(event, BridgeReady):
+            self.driver.switch.bridge_ready(event)
+        elif isinstance(event, OvsWarning):
+            LOG.warning("%s", event.message)
+        else:
+            self.driver.handle_and_send(event)  # type: ignore[arg-type]
+
+    def _write(self, writes: list[NsdbWrite]) -> None:
+        if self._nsdb is None or self._nsdb_pump is None:
+            return
+        self._nsdb.write(writes)
+        self._nsdb_pump.wake()
+
+    def _stop(self, number: int, _frame: object) -> None:
+        """End at once: flows go on in the switch, and nothing is taken back."""
+        LOG.info("midoryu agent ends (signal %d)", number)
+        self._control.close()
+        logging.shutdown()
+        os._exit(0)
+
+
+def _nsdb_client(config: AgentConfig) -> Any:
+    try:
+        module = importlib.import_module("midoryu.nsdb.client")
+    except ModuleNotFoundError as error:
+        if error.name not in ("midoryu.nsdb.client",):
+            raise
+        LOG.warning("no NSDB client: only what OVS says is known")
+        return None
+    nsdb = config.nsdb
+    return module.NsdbClient(
+        nsdb.connection,
+        host=config.engine.host,
+        underlay=config.underlay,
+        private_key=nsdb.private_key,
+        certificate=nsdb.certificate,
+        ca_cert=nsdb.ca_cert,
+    )
+
+
+def _or_die(run: Any) -> None:
+    """Run what the agent cannot be without."""
+    try:
+        run()
+    except Exception:
+        LOG.critical("%s", traceback.format_exc())
+        _die(f"{run.__qualname__} ended")
+
+
+def _die(reason: str) -> None:
+    """End the process so that its supervisor starts a fresh one."""
+    LOG.critical("midoryu agent: %s", reason)
+    print(f"midoryu agent: {reason}", file=sys.stderr)
+    logging.shutdown()
+    os._exit(1)
+
+
+# Ryu's own handler does the handshake; the agent needs none of its events.
+app_manager.require_app(ofp_handler.__name__)

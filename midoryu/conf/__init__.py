@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""conf."""
+"""The options of `midoryu.conf`, with oslo.config.
+
+Decides names, types, ranges, defaults and help of every option, one module for each
+group; registers nothing at import. `opts.list_opts` feeds the sample generator. What
+the options mean together is judged in `cmd`, which alone reads them.
+"""

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One OpenFlow connection: Ryu's handshake, our own receive and send loops.
+
+Ryu reads eight bytes, then the rest, parses every message into objects and queues
+events; that is most of a packet-in's cost. Here one `recv` takes what is there, the
+messages that matter go as bytes to the owner (`switch.Switch`), the rest to Ryu.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket as sockets
+from collections import deque
+from typing import Any, Final, Protocol
+
+from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
+from midoryu.agent.framework import ofproto_parser as parser
+from midoryu.openflow import wire
+
+_RECEIVE_BYTES: Final = 65536
+# A switch that does not read: stop listening to it here, give it up there.
+_SLOW_BYTES: Final = 1 << 20
+_STUCK_BYTES: Final = 32 << 20
+_SEND_TIMEOUT_S: Final = 5.0
+# Messages handled before what they caused is sent.
+_BATCH: Final = 32
+_OURS: Final = frozenset(
+    (
+        wire.PACKET_IN,
+        wire.FLOW_REMOVED,
+        wire.ERROR,
+        wire.MULTIPART_REPLY,
+        wire.BARRIER_REPLY,
+    )
+)
+
+
+class Owner(Protocol):
+    """Who gets the messages of a connection."""
+
+    def connected(self, connection: Connection) -> None:
+        """Take a connection whose handshake is done."""
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget a connection."""
+
+    def receive(self, connection: Connection, kind: int, message: bytes) -> None:
+        """Take one message of a kind that matters."""
+
+    def flush(self) -> None:
+        """Send what the messages since the last call caused."""
+
+
+class Connection(controller.Datapath):  # type: ignore[misc]
+    """A switch's connection, as Ryu knows it, with loops of its own."""
+
+    def __init__(self, owner: Owner, socket: Any, address: Any) -> None:
+        self._owner = owner
+        self._served = False
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._wake = hub.Event()
+        super().__init__(socket, address)
+
+    def set_state(self, state: str) -> None:
+        """Tell the owner when the handshake is done and when the connection ended."""
+        before = self.state
+        super().set_state(state)
+        if state == MAIN and before != MAIN:
+            self._served = True
+            self._owner.connected(self)
+        elif state == DEAD and before != DEAD:
+            self._wake.set()
+            if self._served:
+                self._owner.disconnected(self)
+
+    # ------------------------------------------------------------ sending
+
+    def send(self, buf: bytes, close_socket: bool = False) -> bool:
+        """Send bytes in order, never waiting: what does not fit now goes later."""
+        if self.state == DEAD:
+            return False
+        data = bytes(buf)
+        if not self._pending:
+            data = data[self._send_now(data) :]
+        if data:
+            self._pending.append(data)
+            self._pending_bytes += len(data)
+            self._wake.set()
+        if self._pending_bytes > _STUCK_BYTES or close_socket:
+            hub.spawn_after(0.0 if not close_socket else 0.2, self.close)
+        return True
+
+    def _send_now(self, data: bytes) -> int:
+        raw = getattr(self.socket, "fd", None)
+        if raw is None:
+            return 0
+        try:
+            return int(raw.send(data))
+        except OSError:  # would block, or broken: the send loop will see which
+            return 0
+
+    def _send_loop(self) -> None:
+        self.socket.settimeout(_SEND_TIMEOUT_S)
+        try:
+            while self.state != DEAD:
+                self._wake.wait()
+                self._wake.clear()
+                while self._pending:
+                    # Taken away only when sent: `send` must see that it has to wait.
+                    self.socket.sendall(self._pending[0])
+                    self._pending_bytes -= len(self._pending.popleft())
+        except OSError:
+            self.close()
+
+    # ------------------------------------------------------------ receiving
+
+    def _recv_loop(self) -> None:
+        buffer = b""
+        try:
+            while self.state != DEAD:
+                try:
+                    data = self.socket.recv(_RECEIVE_BYTES)
+                except sockets.timeout:
+                    continue
+                if not data:
+                    break
+                buffer = self._consume(buffer + data)
+                hub.sleep(0)
+                self._let_drain()
+        except OSError:
+            pass
+        finally:
+            self.close()
+            self.socket.close()
+
+    def _let_drain(self) -> None:
+        """Stop reading while the switch does not; the send loop bounds the wait."""
+        while self._pending_bytes > _SLOW_BYTES and self.state != DEAD:
+            hub.sleep(0.001)
+
+    def _consume(self, buffer: bytes) -> bytes:
+        """Handle every whole message, return the rest."""
+        start, count, size = 0, 0, len(buffer)
+        while size - start >= 8 and self.state != DEAD:
+            length = int.from_bytes(buffer[start + 2 : start + 4], "big")
+            if length < 8:
+                self.close()
+                return b""
+            if size - start < length:
+                break
+            message = buffer[start : start + length]
+            start += length
+            if self.state == MAIN and message[1] in _OURS and message[0] == 4:
+                self._owner.receive(self, message[1], message)
+                count += 1
+                if count % _BATCH == 0:
+                    self._owner.flush()
+            else:
+                self._framework(message)
+        self._owner.flush()
+        return buffer[start:]
+
+    def _framework(self, message: bytes) -> None:
+        """Give a message to Ryu's handlers: hello, features, echo and the like."""
+        version, kind, length, xid = parser.header(message)
+        parsed = parser.msg(self, version, kind, length, xid, message)
+        if not parsed:
+            return
+        event = ofp_event.ofp_msg_to_ev(parsed)
+        self.ofp_brick.send_event_to_observers(event, self.state)
+        for event_handler in self.ofp_brick.get_handlers(event, self.state):
+            event_handler(event)
+
+
+def serve(owner: Owner, socket: Any, address: Any) -> None:
+    """Take part in one connection until it ends; Ryu's listener calls this."""
+    with contextlib.closing(Connection(owner, socket, address)) as connection:
+        connection.serve()

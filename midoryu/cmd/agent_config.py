@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns the options of `midoryu.conf` into the agent's frozen configuration.
+
+The only place where the agent's options are read and judged together.
+"""
+
+from __future__ import annotations
+
+import binascii
+import difflib
+import secrets
+import time
+from typing import Any
+
+from oslo_config import cfg
+
+from midoryu.agent.config import AgentConfig, NsdbSettings
+from midoryu.conf import flow_state, opts
+from midoryu.engine.config import EngineConfig
+from midoryu.errors import ConfigError
+from midoryu.ovs.settings import OvsSettings
+from midoryu.packet.address import is_multicast_ip, parse_ip
+from midoryu.state.connection import Phase
+
+# RFC 7693, section 2.1: a key of BLAKE2s has at most 32 bytes.
+_KEY_BYTES = (16, 32)
+_LIMITS = (
+    "mtu_bytes",
+    "vport_rate_pps",
+    "vport_burst",
+    "flow_idle_timeout_s",
+    "drop_flow_timeout_s",
+    "fin_timeout_s",
+    "max_flows",
+    "max_connections",
+    "max_waiting",
+    "max_waiting_per_vport",
+    "neighbor_timeout_s",
+    "mac_idle_timeout_s",
+)
+
+
+def agent_config(conf: Any) -> AgentConfig:
+    """Build the configuration from parsed options.
+
+    Raises:
+        ConfigError: an option is unknown, missing, wrong, or contradicts another.
+    """
+    for path in conf.config_file or []:
+        _refuse_unknown(conf, path)
+    try:
+        return _build(conf)
+    except (cfg.Error, ValueError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _build(conf: Any) -> AgentConfig:
+    keys, warnings = _state_keys(conf.flow_state.key_file)
+    underlay = _underlay(conf.agent.local_ip)
+    return AgentConfig(
+        engine=_engine(conf, keys),
+        ovs=OvsSettings(
+            ovsdb=conf.agent.ovsdb,
+            bridge=conf.agent.bridge,
+            datapath_type=conf.agent.datapath_type,
+            openflow_port=conf.agent.openflow_port,
+            tunnel_type=conf.agent.tunnel_type,
+            local_ip=conf.agent.local_ip,
+            state_dscp=conf.flow_state.dscp,
+        ),
+        nsdb=_nsdb(conf),
+        underlay=underlay,
+        control_socket=conf.agent.control_socket,
+        warnings=warnings,
+    )
+
+
+def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
+    limits = {name: getattr(conf.agent, name) for name in _LIMITS}
+    if limits["max_waiting_per_vport"] > limits["max_waiting"]:
+        raise ConfigError("[agent] max_waiting_per_vport is above max_waiting")
+    lifetimes = {
+        phase: getattr(conf.flow_state, flow_state.lifetime_option(phase))
+        for phase in Phase
+    }
+    if lifetimes[Phase.UDP_UNREPLIED] > lifetimes[Phase.UDP]:
+        raise ConfigError(
+            "[flow_state] lifetime_udp_unreplied_s is above lifetime_udp_s"
+        )
+    return EngineConfig(
+        host=conf.agent.host,
+        epoch=int(time.time()) & 0xFFFF_FFFF,
+        seed=secrets.randbits(64),
+        state_keys=keys,
+        lifetimes_s=tuple(lifetimes[phase] for phase in Phase),
+        **limits,
+    )
+
+
+def _underlay(local_ip: str | None) -> int:
+    if not local_ip:
+        raise ConfigError("[agent] local_ip is missing: this host's tunnel endpoint")
+    underlay = parse_ip(local_ip)
+    if is_multicast_ip(underlay) or underlay & 0xFFFF_FFFF == 0:
+        raise ConfigError(f"[agent] local_ip: {local_ip} is no address of a host")
+    return underlay
+
+
+def _nsdb(conf: Any) -> NsdbSettings:
+    settings = NsdbSettings(
+        connection=conf.nsdb.connection,
+        private_key=conf.nsdb.private_key,
+        certificate=conf.nsdb.certificate,
+        ca_cert=conf.nsdb.ca_cert,
+    )
+    files = (settings.private_key, settings.certificate, settings.ca_cert)
+    if (
+        any(files)
+        and not all(files)
+        or "ssl:" in settings.connection
+        and not all(files)
+    ):
+        raise ConfigError(
+            "[nsdb] private_key, certificate and ca_cert are needed together with ssl"
+        )
+    for path in filter(None, files):
+        _read(path, "[nsdb]")
+    return settings
+
+
+def _state_keys(path: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+    if not path:
+        return (b"",), (
+            "[flow_state] key_file is not set: flow state is not authenticated, "
+            "anybody in the underlay can forge it",
+        )
+    keys = []
+    for number, line in enumerate(_read(path, "[flow_state] key_file:").split(), 1):
+        try:
+            key = binascii.unhexlify(line)
+        except ValueError:
+            raise ConfigError(
+                f"[flow_state] key_file: {path}: key {number} is not hexadecimal"
+            ) from None
+        if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
+            raise ConfigError(
+                f"[flow_state] key_file: {path}: key {number} has {len(key)} bytes, "
+                f"want {_KEY_BYTES[0]} to {_KEY_BYTES[1]}"
+            )
+        keys.append(key)
+    if not keys:
+        raise ConfigError(f"[flow_state] key_file: {path} holds no key")
+    return tuple(keys), ()
+
+
+def _read(path: str, where: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{where} {path}: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{where} {path} is no text file") from None
+
+
+def _refuse_unknown(conf: Any, path: str) -> None:
+    """Look for options that nobody reads: most often a name written wrongly."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    cfg.ConfigParser(path, sections).parse()
+    known = {
+        group.name: {option.dest for option in options}
+        for group, options in (opts.list_opts())
+    }
+    for section, values in sections.items():
+        if section not in known:
+            _refuse_section(conf, path, section, known)
+            continue
+        for name in values:
+            if name.replace("-", "_") not in known[section]:
+                hint = _hint(name, known[section])
+                raise ConfigError(f"{path}: unknown option [{section}] {name}{hint}")
+
+
+def _refuse_section(conf: Any, path: str, section: str, known: Any) -> None:
+    """Refuse a section only where it looks like one of ours written wrongly."""
+    hint = _hint(section, known)
+    if section != "DEFAULT" and section not in conf and hint:
+        raise ConfigError(f"{path}: unknown section [{section}]{hint}")
+
+
+def _hint(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f", did you mean {close[0]}?" if close else ""

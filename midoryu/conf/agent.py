@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the group [agent]: this host, its OVS, and the engine's limits."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from midoryu.engine.config import EngineConfig
+
+_DEFAULT: Final = EngineConfig(host="", epoch=0, seed=0)
+
+GROUP: Final = cfg.OptGroup("agent", title="The agent of one host")
+
+OPTIONS: Final = [
+    cfg.StrOpt(
+        "host",
+        default=socket.gethostname(),
+        sample_default="HOSTNAME",
+        regex=r"^\S{1,255}$",
+        help="Name of this host in the NSDB. Ports are bound to hosts by this name; "
+        "with a wrong name no port of this host comes up.",
+    ),
+    cfg.IPOpt(
+        "local_ip",
+        help="Address of this host in the underlay, where its tunnels end (IPv4 or "
+        "IPv6). Required. Other hosts must be able to reach it.",
+    ),
+    cfg.StrOpt(
+        "bridge",
+        default="br-int",
+        regex=r"^[A-Za-z0-9_.-]{1,15}$",
+        help="Integration bridge; made when it is not there.",
+    ),
+    cfg.StrOpt(
+        "datapath_type",
+        default="system",
+        choices=[
+            ("system", "the kernel's datapath"),
+            ("netdev", "the userspace datapath"),
+        ],
+        help="Datapath of the bridge.",
+    ),
+    cfg.StrOpt(
+        "ovsdb",
+        default="unix:/run/openvswitch/db.sock",
+        regex=r"^(unix|tcp|ssl):.+$",
+        help="OVSDB server of the local Open vSwitch.",
+    ),
+    cfg.PortOpt(
+        "openflow_port",
+        default=6653,
+        min=1,
+        help="TCP port on 127.0.0.1 where the agent waits for the local bridge.",
+    ),
+    cfg.StrOpt(
+        "control_socket",
+        default="/run/midoryu/agent.sock",
+        regex=r"^.{1,107}$",
+        help="Unix socket for `midoryu-ctl flow-state`.",
+    ),
+    cfg.StrOpt(
+        "tunnel_type",
+        default="gre",
+        choices=["gre", "vxlan", "geneve"],
+        help="Encapsulation between hosts; the same on all of them.",
+    ),
+    cfg.IntOpt(
+        "mtu_bytes",
+        default=_DEFAULT.mtu_bytes,
+        min=576,
+        max=65535,
+        help="MTU of the underlay in bytes. Too large a value loses flow state.",
+    ),
+    cfg.IntOpt(
+        "vport_rate_pps",
+        default=_DEFAULT.vport_rate_pps,
+        min=1,
+        max=10_000_000,
+        help="Packets per second of one port that may go to the agent. More are "
+        "dropped, so that one port cannot keep the agent from the others.",
+    ),
+    cfg.IntOpt(
+        "vport_burst",
+        default=_DEFAULT.vport_burst,
+        min=1,
+        max=10_000_000,
+        help="Packets of one port that may go to the agent at once, above the rate.",
+    ),
+    cfg.IntOpt(
+        "flow_idle_timeout_s",
+        default=_DEFAULT.flow_idle_timeout_s,
+        min=1,
+        max=65535,
+        help="Seconds without a packet until a flow is removed from the switch.",
+    ),
+    cfg.IntOpt(
+        "drop_flow_timeout_s",
+        default=_DEFAULT.drop_flow_timeout_s,
+        min=1,
+        max=65535,
+        help="Seconds that a flow stands which drops for a passing reason.",
+    ),
+    cfg.IntOpt(
+        "fin_timeout_s",
+        default=_DEFAULT.fin_timeout_s,
+        min=1,
+        max=65535,
+        help="Seconds without a packet until the flow of a TCP connection is removed "
+        "once a FIN or RST was seen.",
+    ),
+    cfg.IntOpt(
+        "max_flows",
+        default=_DEFAULT.max_flows,
+        min=1,
+        max=10_000_000,
+        help="Reactive flows at most. Above, packets pass through the agent.",
+    ),
+    cfg.IntOpt(
+        "max_connections",
+        default=_DEFAULT.max_connections,
+        min=1,
+        max=100_000_000,
+        help="Connection records at most. Above, new connections are refused.",
+    ),
+    cfg.IntOpt(
+        "max_waiting",
+        default=_DEFAULT.max_waiting,
+        min=1,
+        max=1_000_000,
+        help="Packets that wait for a neighbour or a lease, over all ports.",
+    ),
+    cfg.IntOpt(
+        "max_waiting_per_vport",
+        default=_DEFAULT.max_waiting_per_vport,
+        min=1,
+        max=1_000_000,
+        help="Packets of one port that wait; not above max_waiting.",
+    ),
+    cfg.FloatOpt(
+        "neighbor_timeout_s",
+        default=_DEFAULT.neighbor_timeout_s,
+        min=0.1,
+        max=60.0,
+        help="Seconds that a packet waits for the MAC address of its next hop before "
+        "its sender is told that the destination cannot be reached.",
+    ),
+    cfg.FloatOpt(
+        "mac_idle_timeout_s",
+        default=_DEFAULT.mac_idle_timeout_s,
+        min=1.0,
+        max=1_000_000.0,
+        help="Seconds without a packet until a learned MAC address is withdrawn.",
+    ),
+]
+
+
+def register_opts(conf: Any) -> None:
+    """Register the group and its options."""
+    conf.register_group(GROUP)
+    conf.register_opts(OPTIONS, group=GROUP)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the group [flow_state]: how connections live and travel."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from midoryu.engine.config import EngineConfig
+from midoryu.state.connection import Phase
+
+GROUP: Final = cfg.OptGroup("flow_state", title="Flow state of connections")
+
+_LIFETIMES_S: Final = EngineConfig(host="", epoch=0, seed=0).lifetimes_s
+# What a lifetime is for, and the least that the standards allow.
+_LIFETIME_HELP: Final = {
+    Phase.TCP_TRANSITORY: ("a TCP connection being opened or closed", "5382, REQ-5"),
+    Phase.TCP_ESTABLISHED: ("an established TCP connection", "5382, REQ-5"),
+    Phase.UDP_UNREPLIED: ("a UDP flow without an answer", "4787, REQ-5"),
+    Phase.UDP: ("a UDP flow", "4787, REQ-5"),
+    Phase.ICMP: ("an ICMP query", "5508, REQ-2"),
+    Phase.OTHER: ("a flow of any other protocol", "7857, section 2"),
+}
+
+
+def lifetime_option(phase: Phase) -> str:
+    """Name the option that holds the lifetime of a phase."""
+    return f"lifetime_{phase.name.lower()}_s"
+
+
+OPTIONS: Final = [
+    cfg.IntOpt(
+        "dscp",
+        default=46,
+        min=0,
+        max=63,
+        help="DSCP of flow state in the underlay (46 is EF). Give it priority there: "
+        "state that comes late costs a packet a second look.",
+    ),
+    cfg.StrOpt(
+        "key_file",
+        default="",
+        help="File with one key in hexadecimal for each line, 16 to 32 bytes. The "
+        "first one signs flow state, all verify; the same on all hosts. Empty: a "
+        "built-in key, so that anybody in the underlay could forge state.",
+    ),
+    *(
+        cfg.IntOpt(
+            lifetime_option(phase),
+            default=_LIFETIMES_S[phase],
+            min=1,
+            max=1_000_000,
+            help=f"Seconds without a packet until {what} is forgotten (RFC {source}).",
+        )
+        for phase, (what, source) in _LIFETIME_HELP.items()
+    ),
+]
+
+
+def register_opts(conf: Any) -> None:
+    """Register the group and its options."""
+    conf.register_group(GROUP)
+    conf.register_opts(OPTIONS, group=GROUP)
