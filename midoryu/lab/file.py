@@ -40,6 +40,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -208,7 +209,7 @@ class _Reader:
             vport = self._vport(fields["vport"])
             host = fields["host"].text() if "host" in fields else vport.host
         elif "host" in fields:
-            vport = Vport(name, "", name, stable_mac(name), (), ())
+            vport = Vport("", "", name, stable_mac(name), (), ())
             host = fields["host"].text()
         else:
             raise entry.error("needs `vport: DEVICE/PORT` or `host: NAME`")
@@ -244,7 +245,7 @@ class _Reader:
         self.plugged.add(vport.iface_id)
         # The number keeps shortened names apart on one host.
         device = f"p{len(self.links) + 1}-{machine}"[:15]
-        return HostEnd(vport.host, device, vport.iface_id, uplink)
+        return HostEnd(vport.host, device, vport.iface_id, uplink, vport.name)
 
     def _outside(self, name: str, entry: Entry) -> Machine:
         fields = entry.fields(_OUTSIDE + _COMMANDS)
@@ -272,7 +273,7 @@ class _Reader:
             raise ends_entry.error("one end must be an interface of an outside machine")
         if isinstance(far, HostEnd):
             device = f"p{len(self.links) + 1}-{near.machine}"[:15]
-            far = HostEnd(far.host, device, far.iface_id, uplink=True)
+            far = replace(far, device=device)
         self.links.append(Link(near, far, scalar.mtu(fields.get("mtu"))))
 
     def _end(self, entry: Entry, interfaces: set[tuple[str, str]]) -> LinkEnd:

@@ -235,7 +235,7 @@ class Lab:
     def status(self) -> dict[str, Any]:
         """Return what runs, as JSON-able values."""
         plan = self.store.plan()
-        readiness = Readiness(self.hosts, self.nsdb)
+        readiness = Readiness(self.hosts)
         hosts = {
             name: {
                 "namespace": node.namespace,
@@ -314,7 +314,7 @@ class Lab:
         Raises:
             LabError: not in time; tells what is missing and the end of a log.
         """
-        Readiness(self.hosts, self.nsdb).wait(timeout_s)
+        Readiness(self.hosts).wait(timeout_s)
 
     def _clear_remains(self) -> None:
         plan = self.store.plan()

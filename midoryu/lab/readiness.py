@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Optional
 
-from midoryu.lab.database import NsdbNode
 from midoryu.lab.error import LabError
 from midoryu.lab.host import HostNode
 
@@ -19,9 +19,8 @@ _POLL_S = 0.2
 class Readiness:
     """Compares what should be plugged in with what the agents report."""
 
-    def __init__(self, hosts: Mapping[str, HostNode], nsdb: NsdbNode) -> None:
+    def __init__(self, hosts: Mapping[str, HostNode]) -> None:
         self.hosts = hosts
-        self.nsdb = nsdb
 
     def wait(self, timeout_s: float) -> None:
         """Wait until every agent has all its vports up.
@@ -44,19 +43,21 @@ class Readiness:
                 time.sleep(_POLL_S)
 
     def missing(self, node: HostNode) -> list[str]:
-        """Return what is not up yet on a host: `agent`, or iface-ids."""
+        """Return what is not up yet on a host: `agent`, or names of vports."""
         up = self.vports_of(node)
         if up is None:
             return ["agent"]
-        return [p.iface_id for p in node.spec.plugs(node.name) if p.iface_id not in up]
+        wanted = [plug.vport for plug in node.spec.plugs(node.name) if plug.vport]
+        return [vport for vport in wanted if vport not in up]
 
-    def vports_of(self, node: HostNode) -> list[str] | None:
-        """Return the iface-ids that the agent has up; None while it does not answer."""
+    def vports_of(self, node: HostNode) -> Optional[list[str]]:
+        """Return the vports that the agent has up; None while it does not answer."""
         try:
             answer = node.agent_query("vports", {}, timeout_s=2.0)
         except LabError:
             return None
-        return [str(row) for row in answer] if isinstance(answer, list) else []
+        rows = answer if isinstance(answer, list) else []
+        return [str(row["vport"]) for row in rows if row.get("ofport", 0) > 0]
 
 
 def _failure(node: HostNode, reason: str) -> LabError:

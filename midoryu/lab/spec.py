@@ -106,6 +106,8 @@ class HostEnd:
     """Value of `external_ids:iface-id`, by which the agent finds the vport."""
     uplink: bool
     """Whether it leads outside (and goes down with the host)."""
+    vport: str = ""
+    """Name in the topology, empty for an interface that is no vport."""
 
 
 LinkEnd = Union[MachineEnd, HostEnd]
