@@ -27,7 +27,7 @@ V6 = {"src": "fd00::1", "dst": "fd00::2"}
 
 
 @pytest.mark.parametrize("ends", [V4, V6], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("vlan", [0, 5], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("vlan", [0, 0xABC], ids=["untagged", "tagged"])
 def test_tcp_has_all_its_fields(ends: dict[str, str], vlan: int) -> None:
     frame = frames.tcp(**ends, flags="FA", ttl=7, tos=0xB9, vlan=vlan, payload=b"hey")
     packet = decode(frame)
@@ -41,7 +41,7 @@ def test_tcp_has_all_its_fields(ends: dict[str, str], vlan: int) -> None:
         ip_ttl=7,
         ip_tos=0xB9,
     )
-    assert packet.vlan == (0x1005 if vlan else 0)
+    assert packet.vlan == (0x1ABC if vlan else 0)
     assert packet.eth_type == (0x0800 if ends is V4 else 0x86DD)
     assert (packet.ip_proto, packet.tcp_flags, packet.ip_frag) == (TCP, 0x11, FRAG_NONE)
     assert packet.l3 == (18 if vlan else 14)
@@ -99,7 +99,7 @@ def test_fragments_are_told_apart_and_later_ones_have_no_ports() -> None:
     ("offset", "more", "frag", "proto", "port"),
     [
         (0, 1, FRAG_FIRST, UDP, 53),
-        (2, 1, FRAG_LATER, 44, 0),
+        (1, 1, FRAG_LATER, 44, 0),
         (2, 0, FRAG_LATER, 44, 0),
         (0, 0, FRAG_NONE, UDP, 53),
     ],
@@ -128,6 +128,13 @@ def test_ipv6_extension_headers_are_walked_to_the_last() -> None:
     packet = decode(frames.ethernet(header / frames.Raw(chain + udp)))
     assert (packet.ip_proto, packet.l4) == (UDP, 54 + len(chain))
     assert packet.headers.l4_dst == 2
+
+
+def test_an_extension_header_may_end_the_packet() -> None:
+    header = frames.ip("fd00::1", "fd00::2", proto=60)
+    last = frames.Raw(bytes((59, 0, 1, 4, 0, 0, 0, 0)))
+    packet = decode(frames.ethernet(header / last))
+    assert (packet.ip_proto, packet.l4) == (59, 62)
 
 
 def test_a_second_tag_stays_unread() -> None:

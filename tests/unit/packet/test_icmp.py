@@ -99,6 +99,20 @@ def test_an_ipv6_quote_that_says_too_little_is_none(quoted: bytes) -> None:
     assert decode(frame).embedded is None
 
 
+def test_a_quoted_first_fragment_shows_its_ports() -> None:
+    whole = quote("10.0.0.1", "10.9.0.1")
+    embedded = decode(frames.icmp_error(whole[:6] + b"\x20\0" + whole[8:])).embedded
+    assert embedded is not None
+    assert (embedded.l4_src, embedded.l4_dst) == (3000, 80)
+
+
+def test_a_quoted_icmp_error_has_neither_type_nor_identifier() -> None:
+    inner = frames.icmp_error(quote("10.0.0.1", "10.9.0.1"))[14:]
+    embedded = decode(frames.icmp_error(inner)).embedded
+    assert embedded is not None
+    assert (embedded.icmp_type, embedded.l4_src, embedded.l4_dst) == (0, 0, 0)
+
+
 def test_a_solicitation_shows_target_and_source_address_option() -> None:
     packet = decode(frames.neighbor_solicitation())
     assert packet.headers.l4_src == 135
@@ -147,6 +161,7 @@ def test_bad_neighbour_discovery_is_refused(reason: str, frame: bytes) -> None:
         decode(frame)
 
 
-def test_unknown_options_are_passed_over() -> None:
-    options = b"\x0e\2" + bytes(14) + b"\1\1" + bytes.fromhex("020000000001")
+def test_options_of_other_kinds_or_lengths_are_passed_over() -> None:
+    own = b"\1\1" + bytes.fromhex("020000000001")
+    options = b"\x0e\2" + bytes(14) + own + b"\1\2" + bytes(14)
     assert decode(discovery(NS + TARGET + options)).nd_mac == MAC_1
