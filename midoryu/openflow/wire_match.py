@@ -77,6 +77,10 @@ ONF_TCP_FLAGS: Final = 0xFFFF_0000 | 42 << 9 | 6
 ONF_EXPERIMENTER: Final = 0x4F4E_4600
 
 
+# Room below the last field, so that a right shift within it is a left shift here.
+_GUARD_BITS: Final = 8
+
+
 class _Part(NamedTuple):
     """One OXM field that stands for (some bits of) one of our fields."""
 
@@ -157,7 +161,7 @@ def encode_match(match: Match) -> bytes:
     size, number, places = _layout(fields, eth_type, ip_proto)
     for index, mask, shift in places:
         number |= (values[index] & mask) << shift
-    return number.to_bytes(size, "big")
+    return (number >> _GUARD_BITS).to_bytes(size, "big")
 
 
 # How many bits are set in the 6 lowest ones: 64 entries beat bin().count().
@@ -181,7 +185,7 @@ def _layout(fields: int, eth_type: int, ip_proto: int) -> _Layout:
     length = 4 + sum(4 + (part.header & 0xFF) for _, part in parts)
     size = (length + 7) // 8 * 8
     template = 1 << 16 | length  # OFPMT_OXM
-    left = size * 8 - 32
+    left = size * 8 - 32 + _GUARD_BITS
     template <<= left
     places: list[tuple[int, int, int]] = []
     for index, part in parts:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flows that stand before the first packet."""
+
+from __future__ import annotations
+
+from midoryu.openflow import flow, pipeline
+from midoryu.openflow.base_flows import base_flows, vport_flows
+from midoryu.openflow.flow import InstallFlow, Match, SetMeter
+from midoryu.packet import field
+
+
+def test_every_table_drops_what_nobody_wants() -> None:
+    misses = [value for value in base_flows(1, 2) if value.match == Match(0, ())]
+
+    assert {value.table for value in misses} == set(pipeline.TABLE_NAMES)
+    assert all(value.actions == () and value.priority == 0 for value in misses)
+
+
+def test_the_state_port_goes_to_the_controller_and_the_tunnel_to_its_table() -> None:
+    by_port = {
+        value.match.values: value.actions
+        for value in base_flows(1, 2)
+        if value.match.fields == field.IN_PORT
+    }
+
+    assert by_port == {
+        (1,): ((flow.GOTO, pipeline.TUNNEL),),
+        (2,): ((flow.CONTROLLER,),),
+    }
+
+
+def test_a_vports_miss_is_metered_and_its_key_leads_to_it() -> None:
+    meter, *mods = vport_flows(77, 5, meter=9, rate_pps=100, burst=10)
+
+    assert meter == SetMeter(9, 100, 10)
+    assert all(isinstance(mod, InstallFlow) for mod in mods)
+    by_table = {mod.flow.table: mod.flow for mod in mods}
+    assert by_table[pipeline.CLASSIFY].actions == ((flow.GOTO, pipeline.VPORT),)
+    assert by_table[pipeline.VPORT].actions == ((flow.METER, 9), (flow.CONTROLLER,))
+    assert by_table[pipeline.TUNNEL].match == Match(field.TUNNEL_KEY, (77,))
+    assert by_table[pipeline.TUNNEL].actions == ((flow.OUTPUT, 5),)
+    priority = by_table[pipeline.VPORT].priority
+    assert pipeline.PRIORITY_MISS < priority < pipeline.PRIORITY_REACTIVE
