@@ -20,7 +20,6 @@ from midoryu.packet.protocol import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
-    FRAG_NONE,
     ICMP,
     ICMPV6,
     SCTP,
@@ -56,8 +55,9 @@ def rewrite(
 ) -> bytes:
     """Return the packet's frame with new headers and, in an ICMP error, a new quote.
 
-    The address family and the protocol stay as they are. The first fragment of an SCTP
-    packet keeps its checksum when its ports change, as that needs the whole packet.
+    The address family and the protocol stay as they are. New ports in the first
+    fragment of an SCTP packet make a checksum that is as wrong as the one OVS makes: a
+    right one needs the whole packet.
 
     Raises:
         ValueError: a new quote for a packet that quotes nothing.
@@ -177,8 +177,6 @@ def _sctp(frame: bytearray, packet: Packet, headers: Headers) -> None:
         return
     before = crc32c(_without_checksum(frame, l4, end))
     _PORTS.pack_into(frame, l4, headers.l4_src, headers.l4_dst)
-    if packet.ip_frag != FRAG_NONE:
-        return
     # A wrong checksum stays wrong by the same bits, as in an incremental update.
     error: int = _LITTLE_U32.unpack_from(frame, l4 + 8)[0] ^ before
     after = crc32c(_without_checksum(frame, l4, end)) ^ error

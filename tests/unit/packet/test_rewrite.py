@@ -155,14 +155,19 @@ def _pieces(src: str, dst: str) -> list[bytes]:
     return [frames.ethernet(piece) for piece in frames.fragment(body, fragsize=104)]
 
 
-def test_an_sctp_first_fragment_changes_ports_only() -> None:
-    frame = bytearray(frames.sctp())
-    frame[20] = 0x20  # more fragments
-    frame[24:26] = b"\0\0"
-    total = int.from_bytes(frame[14:34], "big") % 0xFFFF
-    frame[24:26] = (0xFFFF - total).to_bytes(2, "big")
-    after = changed(bytes(frame), l4_src=9)
-    assert after == bytes(frame[:34]) + b"\0\x09" + bytes(frame[36:])
+def test_an_sctp_first_fragment_becomes_what_ovs_makes_of_it() -> None:
+    # Both frames went through Open vSwitch 3.1 (userspace datapath, dummy ports):
+    # actions=set_field:192.0.2.7->ip_src,set_field:4000->sctp_src,dec_ttl,output:2
+    before = bytes.fromhex(
+        "02000000000202000000000108004500002400012000408446530a0000010a00000203e8"
+        "07d000000000661e967361626364"
+    )
+    after = bytes.fromhex(
+        "020000000002020000000001080045000024000120003f848f4cc00002070a0000020fa0"
+        "07d0000000009800c39961626364"
+    )
+    new_ip = parse_ip("192.0.2.7")
+    assert changed(before, ip_src=new_ip, l4_src=4000, ip_ttl=63) == after
 
 
 QUOTED = {
