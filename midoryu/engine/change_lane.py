@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from midoryu.engine import packet_lane, state_lane
+from midoryu.engine import adoption, packet_lane, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, LeaseBlock, SetVportStatus
 from midoryu.engine.event import (
@@ -89,6 +89,7 @@ def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
             keys=core.config.state_keys,
             mtu_bytes=core.config.mtu_bytes,
             now=now,
+            lifetimes_s=core.config.lifetimes_s,
         )
         effects.log.append((_INFO, f"this is host {own.name!r}, key {own.key}"))
         for lease in core.topology.rows(Lease):
@@ -286,7 +287,12 @@ def switch_connected(
     for key, ofport in core.places.ofport_by_vport.items():
         effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
     _remove_strangers(core, event.flows, effects)
-    core.invalidate((), effects, now)
+    reactive = pipeline.COOKIE_REACTIVE
+    adoption.collect(
+        core,
+        tuple(f for f in event.flows if pipeline.cookie_kind(f.cookie) == reactive),
+        effects,
+    )
     _bind_all(core, effects, now)
     if core.replicator is not None:
         state_lane.send(core, core.replicator.tick(now), effects)
@@ -334,7 +340,7 @@ def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -
     if ended and connection.phase is Phase.TCP_ESTABLISHED:
         core.connections.touch(connection.id, last_used, Phase.TCP_TRANSITORY)
     peers = state_lane.interested_peers(core, connection)
-    core.replicator.touch(connection, peers, now)
+    core.replicator.touch((connection,), peers, now)
 
 
 def flow_refused(core: Core, event: FlowRefused, effects: Effects, now: float) -> None:

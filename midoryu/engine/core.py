@@ -14,7 +14,7 @@ from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
 from midoryu.engine.waiting import WaitingRoom, Wanted
 from midoryu.openflow import pipeline
-from midoryu.openflow.flow import RemoveFlow
+from midoryu.openflow.flow import Flow, Match, RemoveFlow
 from midoryu.replication.session import Replicator
 from midoryu.simulation.walk import World
 from midoryu.state.nat import NatTable
@@ -47,6 +47,10 @@ class Core:
         """iface-id -> ofport, as the bridge has them."""
         self.asked: dict[Wanted, float] = {}
         """When what packets wait for was asked for last."""
+        self.orphans: dict[Match, Flow] = {}
+        """Flows of an earlier agent that are not adopted yet."""
+        self.adopt_at = now
+        """When to try next."""
         self.started = now
         self._serial = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from midoryu.engine import change_lane, packet_lane, report, state_lane
+from midoryu.engine import adoption, change_lane, packet_lane, report, state_lane
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
@@ -107,6 +107,7 @@ class Engine:
             state_lane.touch_held(core, effects, now)
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
+        adoption.step(core, effects, now)
 
     def _deadline(self, now: float) -> float:
         core = self._core
@@ -118,6 +119,8 @@ class Engine:
             due = core.replicator.deadline()
             if due is not None:
                 deadlines.append(due)
+        if core.orphans:
+            deadlines.append(core.adopt_at)
         if len(core.waiting):
             deadlines.append(now + packet_lane.ASK_INTERVAL_S)
         # Records are aged in batches: a late end costs nothing, a busy loop does.

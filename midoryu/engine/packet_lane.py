@@ -207,7 +207,7 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
     core.connections.touch(connection.id, now, phase)
     if changed and core.replicator is not None:
         peers = state_lane.interested_peers(core, connection)
-        core.replicator.touch(connection, peers, now)
+        core.replicator.touch((connection,), peers, now)
     return connection.id
 
 

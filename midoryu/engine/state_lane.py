@@ -102,8 +102,7 @@ def receive(core: Core, frame: bytes, effects: Effects, now: float) -> None:
         core.invalidate(keys, effects, now)
         core.counters["connections imported"] += 1
     for touch in received.touches:
-        # `touch` names the record, its phase, and how long ago it was used.
-        core.connections.touch(touch.id, now - touch.age_s, touch.phase)
+        core.connections.touch(touch.id, touch.last_used, touch.phase)
     for connection_id in received.removed:
         _forget_ports(core, connection_id)
         core.invalidate(core.connections.remove(connection_id), effects, now)
@@ -121,7 +120,8 @@ def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
         if peer in interested_peers(core, connection)
     ]
     effects.log.append((INFO, f"sync: {len(wanted)} records for host {peer}"))
-    send(core, core.replicator.sync(peer, wanted, now), effects)
+    core.replicator.sync(peer, wanted, now)
+    send(core, core.replicator.tick(now), effects)
 
 
 def touch_held(core: Core, effects: Effects, now: float) -> None:
@@ -132,7 +132,9 @@ def touch_held(core: Core, effects: Effects, now: float) -> None:
     for connection_id in held:
         connection = core.connections.touch(connection_id, now)
         if connection is not None:
-            core.replicator.touch(connection, interested_peers(core, connection), now)
+            core.replicator.touch(
+                (connection,), interested_peers(core, connection), now
+            )
     send(core, core.replicator.tick(now), effects)
 
 

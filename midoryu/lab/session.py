@@ -6,8 +6,8 @@
                                                          line on stdin, expect its echo
 
 `open` prints `open SOURCE_PORT` once, then for each line of stdin `ok N MS` or
-`lost N REASON`. A stdin line `push` asks the server to speak first: it sends the number
-by itself half a second later, over the same connection. `Session` drives it from Python.
+`lost N REASON`. A stdin line `push` asks the server to speak first: it sends the
+number by itself half a second later. `Session` drives all that from Python.
 """
 
 from __future__ import annotations

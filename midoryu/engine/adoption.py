@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flows that an earlier agent left in the switch: kept in force, then made our own.
+
+An agent that starts with no memory finds flows that carry established connections. They
+go on forwarding. As soon as the records are back, a specimen of each flow's packets is
+simulated; the flow that comes out replaces the old one in place (same match), and from
+then on it has tags and a record like any other. `change_lane` collects the flows, the
+engine's tick calls `step`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
+from midoryu.engine.flow_index import Entry
+from midoryu.errors import DecodeError
+from midoryu.openflow.flow import Flow, InstallFlow, Match, RemoveFlow
+from midoryu.packet import field
+from midoryu.packet.codec import decode
+from midoryu.packet.specimen import specimen
+from midoryu.simulation.outcome import Blocked, Flood, Forward
+from midoryu.simulation.simulator import simulate
+from midoryu.topology.model import Host
+from midoryu.topology.tag import Tag
+from midoryu.translation import flows as translation
+
+# A flow that could not be adopted yet is tried again at this pace.
+RETRY_S: Final = 1.0
+# Peers get this long to send what the earlier agent knew.
+SYNC_LIMIT_S: Final = 2.0
+# A flow is given up (removed) when its vport is not here after this time.
+GIVE_UP_S: Final = 30.0
+_BATCH: Final = 500
+ADOPTED: Final[Tag] = ("adopted",)
+
+
+def collect(core: Core, standing: tuple[Flow, ...], effects: Effects) -> None:
+    """Take in reactive flows that stand in the switch and are not in the index."""
+    for flow in standing:
+        if core.flows.get(flow.cookie) is not None:
+            continue
+        if not flow.actions:
+            # A drop is cheap to decide again, and nobody's connection.
+            effects.flow_mods.append(RemoveFlow(flow))
+            continue
+        core.flows.add(Entry(flow, frozenset((ADOPTED,))))
+        core.orphans[flow.match] = flow
+        core.counters["flows found"] += 1
+
+
+def step(core: Core, effects: Effects, now: float) -> None:
+    """Adopt what can be adopted now."""
+    if not core.orphans or now < core.adopt_at:
+        return
+    core.adopt_at = now + RETRY_S
+    if not _is_ready(core, now):
+        core.adopt_at = now + 0.1
+        return
+    for match, flow in list(core.orphans.items())[:_BATCH]:
+        if _adopt(core, flow, effects, now):
+            del core.orphans[match]
+        else:
+            # Behind the others, for the next round.
+            core.orphans[match] = core.orphans.pop(match)
+
+
+def _is_ready(core: Core, now: float) -> bool:
+    if core.replicator is None or not core.places.ofport_by_vport:
+        return False
+    if now - core.started >= SYNC_LIMIT_S:
+        return True
+    return all(
+        core.replicator.synced_with(host.key)
+        for host in core.topology.rows(Host)
+        if host.underlay and host.key != core.host
+    )
+
+
+def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
+    """Simulate a specimen; return whether the flow needs no more attention."""
+    entry = core.flows.get(flow.cookie)
+    if entry is None or ADOPTED not in entry.tags:
+        # It went idle, or a packet of its kind has come by meanwhile.
+        return True
+    values = _values(flow.match)
+    in_port = values.get(field.IN_PORT, 0)
+    vport = core.topology.vport(core.places.vport_by_ofport.get(in_port, 0))
+    if vport is None:
+        if now - core.started < GIVE_UP_S:
+            return False
+        _remove(core, flow, effects)
+        return True
+    try:
+        packet = decode(specimen(values))
+    except (ValueError, DecodeError):
+        return True
+    simulation = simulate(packet, vport, core.world, now=now)
+    if isinstance(simulation.outcome, Blocked):
+        return False
+    if simulation.connection is not None and simulation.found is None:
+        # Its record has not come back (yet): the old flow knows better than we do.
+        return False
+    vports = translation.vports_of(simulation.outcome)
+    outputs = translation.outputs(vports, core.places, in_port)
+    forwards = isinstance(simulation.outcome, (Forward, Flood)) and outputs.actions
+    if not forwards or not translation.is_installable(simulation):
+        _remove(core, flow, effects)
+        return True
+    adopted = Flow(
+        table=flow.table,
+        priority=flow.priority,
+        match=translation.match_of(simulation, in_port),
+        actions=translation.rewrites(simulation) + outputs.actions,
+        cookie=core.new_cookie(),
+        idle_timeout_s=core.config.flow_idle_timeout_s,
+        fin_timeout_s=flow.fin_timeout_s,
+        notify_removed=True,
+    )
+    found = simulation.found
+    connection = found.connection.id if found is not None else 0
+    tags = frozenset(simulation.tags).union(outputs.tags)
+    returns = found is not None and bool(found.direction)
+    core.flows.add(Entry(adopted, tags, connection, returns))
+    if connection:
+        core.connections.hold(connection)
+    effects.flow_mods.append(InstallFlow(adopted))
+    if adopted.match != flow.match:
+        _remove(core, flow, effects)
+    core.counters["flows adopted"] += 1
+    return True
+
+
+def _remove(core: Core, flow: Flow, effects: Effects) -> None:
+    core.flows.remove(flow.cookie)
+    effects.flow_mods.append(RemoveFlow(flow))
+
+
+def _values(match: Match) -> dict[int, int]:
+    bits = [1 << bit for bit in range(match.fields.bit_length())]
+    return dict(zip([bit for bit in bits if match.fields & bit], match.values))
