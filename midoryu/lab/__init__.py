@@ -9,7 +9,7 @@ Never does the agent's work: it makes `br-int` only so that interfaces can be pl
 in, and sets no flow, no controller and no tunnel port. It never touches the network of
 the machine that it runs on: every interface lives in a namespace of the lab.
 
-Reads left to right: `document` (YAML with line numbers) -> `file` (lab file ->
+Reads left to right: `file` (lab file, read with `nsdb.document`, ->
 `spec` values, with what `overlay` says of the topology) -> `lab` (the verbs), which
 uses `wire` (namespaces and links), `host` (one host's daemons), `database` (the NSDB),
 `capture`, and the plumbing `shell`, `process` and `store`.

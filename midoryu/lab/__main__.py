@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
-from midoryu.lab.cli import main
+# The package ovs imports eventlet, which says so at every import.
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+
+from midoryu.lab.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -46,10 +46,12 @@ from typing import Any, Union
 
 import yaml
 
+from midoryu.errors import TopologyError
 from midoryu.lab import scalar
-from midoryu.lab.document import Entry, parse
 from midoryu.lab.error import LabError
-from midoryu.lab.overlay import Vport, stable_mac, vports
+from midoryu.lab.overlay import Vport, vports
+from midoryu.lab.scalar import refusal
+from midoryu.lab.source import text_of, topology_of
 from midoryu.lab.spec import (
     Host,
     HostEnd,
@@ -64,6 +66,10 @@ from midoryu.lab.spec import (
     Settings,
     Underlay,
 )
+from midoryu.nsdb.document import Entry
+from midoryu.nsdb.document import load as load_yaml
+from midoryu.nsdb.file_link import stable_mac
+from midoryu.packet.address import format_mac
 
 RESERVED_NAMES = ("nsdb", "underlay")
 _TOP = ("name", "underlay", "nsdb", "agent", "hosts", "vms", "outside", "links")
@@ -81,7 +87,7 @@ def load(path: Union[str, Path]) -> tuple[LabSpec, str]:
     Raises:
         LabError: the file cannot be read, or is wrong; names file, line, path, reason.
     """
-    return read(_text_of(Path(path)), str(path), Path(path).parent)
+    return read(text_of(Path(path)), str(path), Path(path).parent)
 
 
 def from_mapping(data: dict[str, Any]) -> tuple[LabSpec, str]:
@@ -99,13 +105,16 @@ def read(text: str, source: str, directory: Path) -> tuple[LabSpec, str]:
     Raises:
         LabError: as `load`.
     """
-    top_entry = parse(text, source)
+    if all(line.lstrip()[:1] in ("", "#") for line in text.splitlines()):
+        raise LabError(f"{source}:1: the file is empty")
+    try:
+        top_entry = load_yaml(text, source)
+    except TopologyError as problem:
+        raise LabError(str(problem)) from problem
     top = top_entry.fields(_TOP + _TOPOLOGY)
-    topology_text, topology_source, topology = _topology(top, text, directory)
+    topology_text, topology_source = topology_of(top, text, directory)
     underlay = _underlay(top.get("underlay"))
-    reader = _Reader(
-        top, top_entry, underlay, vports(topology) if topology is not None else {}
-    )
+    reader = _Reader(top, top_entry, underlay, vports(topology_text, topology_source))
     spec = LabSpec(
         source=source,
         underlay=underlay,
@@ -117,7 +126,10 @@ def read(text: str, source: str, directory: Path) -> tuple[LabSpec, str]:
         topology_source=topology_source,
         vms=frozenset(top["vms"].entries()) if "vms" in top else frozenset(),
     )
-    return spec, _lab_name(top.get("name"))
+    name = _lab_name(top.get("name"))
+    if not top_entry.document.is_good:
+        raise refusal(top_entry)
+    return spec, name
 
 
 class _Reader:
@@ -136,7 +148,7 @@ class _Reader:
         self.links: list[Link] = []
         self.plugged: set[Union[MachineEnd, str]] = set()
         if "hosts" not in top:
-            raise top_entry.error("`hosts` is missing; a lab has at least one host")
+            raise refusal(top_entry, "`hosts` is missing; a lab has at least one host")
         self.hosts = self._hosts(top["hosts"], underlay)
 
     def machines(self) -> tuple[Machine, ...]:
@@ -144,12 +156,12 @@ class _Reader:
         vms = [self._vm(n, e) for n, e in self._named("vms")]
         outside = [self._outside(n, e) for n, e in self._named("outside")]
         interfaces = {(m.name, i.name) for m in outside for i in m.interfaces}
-        for entry in self.top["links"].sequence() if "links" in self.top else ():
+        for entry in self.top["links"].list_items() if "links" in self.top else ():
             self._link(entry, interfaces)
         for machine, interface in sorted(interfaces):
             if MachineEnd(machine, interface) not in self.plugged:
                 entry = self.top["outside"].entries()[machine]
-                raise entry.error(f"no link leads to interface `{interface}`")
+                raise refusal(entry, f"no link leads to interface `{interface}`")
         return (*vms, *outside)
 
     def _named(self, key: str) -> Iterable[tuple[str, Entry]]:
@@ -159,20 +171,20 @@ class _Reader:
 
     def _take(self, name: str, entry: Entry) -> None:
         if not _NAME.fullmatch(name):
-            raise entry.error("a name is a letter and up to 31 letters, digits, - or _")
+            raise refusal(entry, "a name is a letter and up to 31 of a-z, 0-9, - or _")
         if name in RESERVED_NAMES:
-            raise entry.error(f"the name `{name}` belongs to the lab itself")
+            raise refusal(entry, f"the name `{name}` belongs to the lab itself")
         if name in self.names:
-            raise entry.error(f"the name `{name}` is taken")
+            raise refusal(entry, f"the name `{name}` is taken")
         self.names.add(name)
 
     def _hosts(self, entry: Entry, underlay: Underlay) -> tuple[Host, ...]:
-        plain = {e.text(): e for e in entry.sequence()} if entry.is_sequence() else None
+        plain = {e.text(): e for e in entry.list_items()} if entry.is_list else None
         members = entry.entries() if plain is None else plain
         if not members:
-            raise entry.error("a lab has at least one host")
-        if plain is not None and len(plain) != len(entry.sequence()):
-            raise entry.error("a host stands here twice")
+            raise refusal(entry, "a lab has at least one host")
+        if plain is not None and len(plain) != len(list(entry.list_items())):
+            raise refusal(entry, "a host stands here twice")
         subnet = ipaddress.ip_network(underlay.subnet)
         hosts: list[Host] = []
         common = _settings(self.top.get("agent"))
@@ -182,7 +194,7 @@ class _Reader:
             fields = host_entry.fields(["ip", "agent"]) if plain is None else {}
             ip = _host_ip(fields.get("ip"), host_entry, subnet, index)
             if ip in taken:
-                raise host_entry.error(f"underlay address {ip} is taken")
+                raise refusal(host_entry, f"underlay address {ip} is taken")
             taken.add(ip)
             own = _settings(fields.get("agent"))
             hosts.append(Host(name, index, ip, common + own))
@@ -209,10 +221,10 @@ class _Reader:
             vport = self._vport(fields["vport"])
             host = fields["host"].text() if "host" in fields else vport.host
         elif "host" in fields:
-            vport = Vport("", "", name, stable_mac(name), (), ())
+            vport = Vport("", "", name, format_mac(stable_mac(name)), (), ())
             host = fields["host"].text()
         else:
-            raise entry.error("needs `vport: DEVICE/PORT` or `host: NAME`")
+            raise refusal(entry, "needs `vport: DEVICE/PORT` or `host: NAME`")
         place = fields.get("host") or fields.get("vport") or entry
         iface_id = fields["iface_id"].text() if "iface_id" in fields else vport.iface_id
         self._check_host(host, place, vport.name)
@@ -221,7 +233,7 @@ class _Reader:
     def _vport(self, entry: Entry) -> Vport:
         name = entry.text()
         if name not in self.vport_by_name:
-            raise entry.error(f"the topology has no vport `{name}`")
+            raise refusal(entry, f"the topology has no vport `{name}`")
         return self.vport_by_name[name]
 
     def _check_host(self, host: str, entry: Entry, vport: str) -> None:
@@ -231,7 +243,7 @@ class _Reader:
                 if host
                 else f"vport `{vport}` has no `host:` in the topology"
             )
-            raise entry.error(reason)
+            raise refusal(entry, reason)
 
     def _plug(self, entry: Entry, vm: str, vport: Vport, mtu_bytes: int) -> None:
         far = self._host_end(entry, vport, vm, uplink=False)
@@ -241,7 +253,7 @@ class _Reader:
         self, entry: Entry, vport: Vport, machine: str, *, uplink: bool
     ) -> HostEnd:
         if vport.iface_id in self.plugged:
-            raise entry.error(f"something is already plugged into `{vport.iface_id}`")
+            raise refusal(entry, f"`{vport.iface_id}` has something plugged in already")
         self.plugged.add(vport.iface_id)
         # The number keeps shortened names apart on one host.
         device = f"p{len(self.links) + 1}-{machine}"[:15]
@@ -255,22 +267,23 @@ class _Reader:
             name=name,
             interfaces=tuple(scalar.interface(n, e) for n, e in members.items()),
             routes=tuple(Route("default", g) for g in gateways) + scalar.routes(fields),
-            forward=fields["forward"].flag() if "forward" in fields else False,
+            forward=fields["forward"].boolean() if "forward" in fields else False,
             setup=scalar.lines(fields.get("setup")),
             run=scalar.lines(fields.get("run")),
         )
 
     def _link(self, entry: Entry, interfaces: set[tuple[str, str]]) -> None:
-        fields = entry.fields(["ends", "mtu"]) if entry.is_mapping() else {}
+        is_short = entry.is_list
+        fields = {} if is_short else entry.fields(["ends", "mtu"])
         ends_entry = fields.get("ends", entry)
-        ends = ends_entry.sequence()
+        ends = list(ends_entry.list_items())
         if len(ends) != 2:
-            raise ends_entry.error("a link has two ends, each `MACHINE/INTERFACE`")
+            raise refusal(ends_entry, "a link has two ends, each `MACHINE/INTERFACE`")
         near, far = (self._end(end, interfaces) for end in ends)
         if isinstance(near, HostEnd):
             near, far = far, near
         if isinstance(near, HostEnd):
-            raise ends_entry.error("one end must be an interface of an outside machine")
+            raise refusal(ends_entry, "one end must be at an outside machine")
         if isinstance(far, HostEnd):
             device = f"p{len(self.links) + 1}-{near.machine}"[:15]
             far = replace(far, device=device)
@@ -279,62 +292,18 @@ class _Reader:
     def _end(self, entry: Entry, interfaces: set[tuple[str, str]]) -> LinkEnd:
         machine, slash, interface = entry.text().partition("/")
         if not slash:
-            raise entry.error("expected `MACHINE/INTERFACE` or `DEVICE/PORT`")
+            raise refusal(entry, "expected `MACHINE/INTERFACE` or `DEVICE/PORT`")
         if (machine, interface) in interfaces:
             end = MachineEnd(machine, interface)
             if end in self.plugged:
-                raise entry.error("this interface has a link already")
+                raise refusal(entry, "this interface has a link already")
             self.plugged.add(end)
             return end
         if entry.text() not in self.vport_by_name:
-            raise entry.error("neither an outside interface nor a vport of a topology")
+            raise refusal(entry, "neither an outside interface nor a vport")
         vport = self.vport_by_name[entry.text()]
         self._check_host(vport.host, entry, vport.name)
         return self._host_end(entry, vport, machine, uplink=True)
-
-
-def _topology(
-    top: dict[str, Entry], text: str, directory: Path
-) -> tuple[str, str, Union[Entry, None]]:
-    if "topology" in top and "topology_file" in top:
-        raise top["topology_file"].error("`topology` is given as well; choose one")
-    if "topology_file" in top:
-        path = directory / top["topology_file"].text()
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as problem:
-            raise top["topology_file"].error(f"cannot be read: {problem}") from problem
-        return content, str(path), parse(content, str(path))
-    if "topology" not in top or top["topology"].is_empty():
-        return "", "", None
-    entry = top["topology"]
-    entry.entries()
-    return _cut(entry, text), entry.source, Entry(entry.source, entry.node, "topology")
-
-
-def _cut(entry: Entry, text: str) -> str:
-    """Cut an inline topology out, each line keeping its line number."""
-    start, end = entry.node.start_mark, entry.node.end_mark
-    lines = text[start.index : end.index].split("\n")
-    is_block = text[start.index] != "{"
-    indent = start.column if is_block else 0
-    body = [lines[0]] + [line[indent:] for line in lines[1:]]
-    piece = "\n" * start.line + "\n".join(body) + "\n"
-    try:
-        if yaml.safe_load(piece) == entry.plain():
-            return piece
-    except yaml.YAMLError:
-        pass  # an alias to an anchor elsewhere in the file, for example
-    return yaml.safe_dump(entry.plain(), sort_keys=False)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise LabError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except ValueError as problem:
-        raise LabError(f"{path}: not UTF-8 text: {problem}") from problem
 
 
 def _lab_name(entry: Union[Entry, None]) -> str:
@@ -342,7 +311,7 @@ def _lab_name(entry: Union[Entry, None]) -> str:
         return "lab"
     name = entry.text()
     if not re.fullmatch(r"[a-z][a-z0-9]{0,9}", name):
-        raise entry.error("a lab's name is a-z and up to nine more of a-z, 0-9")
+        raise refusal(entry, "a lab's name is a-z and up to nine more of a-z, 0-9")
     return name
 
 
@@ -354,7 +323,7 @@ def _underlay(entry: Union[Entry, None]) -> Underlay:
     mtu = fields["mtu"].integer(*scalar.MTU_RANGE) if "mtu" in fields else 1600
     network = ipaddress.ip_network(subnet)
     if network.num_addresses < 4:
-        raise fields["subnet"].error("too small for two hosts")
+        raise refusal(fields["subnet"], "too small for two hosts")
     return Underlay(subnet, network.prefixlen, mtu)
 
 
@@ -362,7 +331,7 @@ def _nsdb(entry: Union[Entry, None], underlay: Underlay) -> Nsdb:
     fields = entry.fields(["listen"]) if entry else {}
     listen = fields["listen"].text() if "listen" in fields else "unix"
     if listen not in ("unix", "tcp"):
-        raise fields["listen"].error("expected unix or tcp")
+        raise refusal(fields["listen"], "expected unix or tcp")
     ip = ipaddress.ip_network(underlay.subnet)[_NSDB_OFFSET]
     return Nsdb(listen == "tcp", str(ip))
 
@@ -376,10 +345,10 @@ def _host_ip(
     if entry is not None:
         ip = scalar.checked(entry, ipaddress.ip_address)
         if ipaddress.ip_address(ip) not in subnet:
-            raise entry.error(f"{ip} is not within the underlay's {subnet}")
+            raise refusal(entry, f"{ip} is not within the underlay's {subnet}")
         return ip
     if index >= subnet.num_addresses - 2:
-        raise host.error(f"the underlay's {subnet} has no address left")
+        raise refusal(host, f"the underlay's {subnet} has no address left")
     return str(subnet[index])
 
 

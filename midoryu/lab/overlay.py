@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a topology file says about the machines behind its vports.
+"""What a topology says about the machines behind its vports.
 
-`file` asks it for a VM's host, MAC, addresses and gateways. Only those few keys are
-read; whether the topology makes sense is for `midoryu-ctl apply` to say.
+`file` asks it for a VM's host, MAC, addresses and gateways. The topology is read by the
+same parser as in `midoryu-ctl apply`, so a wrong one is found before anything is made.
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Union
 
 from midoryu.compat import SLOTS
-from midoryu.lab.document import Entry
+from midoryu.errors import TopologyError
+from midoryu.lab.error import LabError
+from midoryu.nsdb.file_link import stable_mac
+from midoryu.nsdb.topology_file import parse
+from midoryu.packet.address import format_mac
 
 IpInterface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
@@ -23,7 +26,7 @@ _DEFAULT_LENGTH = {4: 24, 6: 64}
 
 @dataclass(frozen=True, **SLOTS)
 class Vport:
-    """A vport that is bound to a host, as a machine behind it needs to know it."""
+    """A vport, as a machine behind it needs to know it."""
 
     name: str
     """`DEVICE/PORT`."""
@@ -39,82 +42,68 @@ class Vport:
     """Router addresses on the same network, at most one per address family."""
 
 
-def vports(topology: Entry) -> dict[str, Vport]:
-    """Return the vports of all networks and routers by name.
+def vports(topology: str, source: str) -> dict[str, Vport]:
+    """Return the vports in the text of a topology file by name; none in an empty text.
 
     Raises:
-        LabError: a part that is read here has the wrong shape.
+        LabError: the topology is wrong; names file, line, path and reason.
     """
-    top = topology.entries()
-    routers = list(_ports(top, "routers"))
-    found: dict[str, Vport] = {}
-    for device, port, fields in _ports(top, "networks"):
-        gateways = [
-            ip
-            for _, _, other in routers
-            if "network" in other and other["network"].text() == device
-            for ip in _interfaces(other, ())
-        ]
-        found[f"{device}/{port}"] = _vport(f"{device}/{port}", fields, gateways)
-    for device, port, fields in routers:
-        found[f"{device}/{port}"] = _vport(f"{device}/{port}", fields, [])
-    return found
-
-
-def stable_mac(name: str) -> str:
-    """Return a locally administered MAC that depends on the name only."""
-    digest = hashlib.blake2s(name.encode(), digest_size=5).digest()
-    return ":".join(f"{byte:02x}" for byte in b"\x06" + digest)
-
-
-def _ports(
-    top: Mapping[str, Entry], kind: str
-) -> Iterator[tuple[str, str, dict[str, Entry]]]:
-    if kind not in top:
-        return
-    for device, entry in top[kind].entries().items():
-        ports = entry.entries().get("ports")
-        for port, port_entry in ports.entries().items() if ports else ():
-            yield device, port, port_entry.entries()
+    if not topology:
+        return {}
+    try:
+        items = parse(topology, source)
+    except TopologyError as problem:
+        raise LabError(str(problem)) from problem
+    ports = {name: i.columns for (table, name), i in items.items() if table == "Port"}
+    return {name: _vport(name, columns, ports) for name, columns in ports.items()}
 
 
 def _vport(
-    name: str, fields: Mapping[str, Entry], gateways: list[IpInterface]
+    name: str,
+    columns: Mapping[str, object],
+    ports: Mapping[str, Mapping[str, object]],
 ) -> Vport:
-    ips = _interfaces(fields, gateways)
+    routers = list(_router_addresses(columns, ports))
+    ips = [_with_length(text, routers) for text in _texts(columns["addresses"])]
     return Vport(
         name=name,
-        host=fields["host"].text() if "host" in fields else "",
-        iface_id=fields["iface_id"].text() if "iface_id" in fields else name,
-        mac=fields["mac"].text() if "mac" in fields else stable_mac(name),
+        host=str(columns["host"] or ""),
+        iface_id=str(columns["interface_id"] or name),
+        mac=str(columns["mac"] or format_mac(stable_mac(name))),
         ips=tuple(str(ip) for ip in ips),
-        gateways=tuple(_gateways(ips, gateways)),
+        gateways=tuple(_gateways(ips, routers)),
     )
 
 
-def _interfaces(
-    fields: Mapping[str, Entry], neighbours: list[IpInterface] | tuple[()]
-) -> list[IpInterface]:
-    """Read `ip`; an address without a length gets that of a router beside it."""
-    found: list[IpInterface] = []
-    for entry in fields["ip"].one_or_more() if "ip" in fields else ():
-        text = entry.text()
-        try:
-            ip = ipaddress.ip_interface(text)
-        except ValueError as problem:
-            raise entry.error(f"not an IP address: {problem}") from problem
-        if "/" not in text:
-            lengths = [n.network.prefixlen for n in neighbours if ip.ip in n.network]
-            length = lengths[0] if lengths else _DEFAULT_LENGTH[ip.version]
-            ip = ipaddress.ip_interface(f"{text}/{length}")
-        found.append(ip)
-    return found
+def _router_addresses(
+    columns: Mapping[str, object], ports: Mapping[str, Mapping[str, object]]
+) -> Iterator[IpInterface]:
+    """Yield the addresses of the routers that link to the same network."""
+    for other in ports.values():
+        peer = ports.get(str(other["peer"]), {}) if other["router"] else {}
+        if columns["network"] and peer.get("network") == columns["network"]:
+            for text in _texts(other["addresses"]):
+                yield ipaddress.ip_interface(text)
+
+
+def _with_length(text: str, routers: list[IpInterface]) -> IpInterface:
+    """Give an address without a length that of a router beside it."""
+    ip = ipaddress.ip_interface(text)
+    if "/" in text:
+        return ip
+    lengths = [r.network.prefixlen for r in routers if ip.ip in r.network]
+    length = lengths[0] if lengths else _DEFAULT_LENGTH[ip.version]
+    return ipaddress.ip_interface(f"{text}/{length}")
 
 
 def _gateways(ips: list[IpInterface], routers: list[IpInterface]) -> Iterator[str]:
     for version in (4, 6):
+        own = [ip for ip in ips if ip.version == version]
         for router in routers:
-            own = [ip for ip in ips if ip.version == version]
             if any(router.ip in ip.network for ip in own):
                 yield str(router.ip)
                 break
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()

@@ -11,12 +11,27 @@ import re
 from collections.abc import Callable
 from typing import Union
 
-from midoryu.lab.document import Entry
+import yaml
+
+from midoryu.errors import TopologyError
+from midoryu.lab.error import LabError
 from midoryu.lab.spec import Interface, Route
+from midoryu.nsdb.document import Entry
 
 MTU_RANGE = (576, 9600)
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+def refusal(entry: Entry, reason: str = "") -> LabError:
+    """Return the error to raise: `reason` at `entry`, and what was found before."""
+    if reason:
+        entry.report(reason)
+    try:
+        entry.document.raise_problems()
+    except TopologyError as problem:
+        return LabError(str(problem))
+    return LabError(f"{entry.document.file}: is wrong")
 
 
 def interface(name: str, entry: Entry) -> Interface:
@@ -26,8 +41,8 @@ def interface(name: str, entry: Entry) -> Interface:
         LabError: it is wrong; names file, line and path.
     """
     if not _INTERFACE_NAME.fullmatch(name) or name == "lo":
-        raise entry.error("not a usable interface name (1 to 15 letters or digits)")
-    if not entry.is_mapping():
+        raise refusal(entry, "not a usable interface name (1 to 15 letters or digits)")
+    if not isinstance(entry.node, yaml.MappingNode):
         return Interface(name, prefixes(entry))
     fields = entry.fields(["ip", "mac"])
     ips = prefixes(fields["ip"]) if "ip" in fields else ()
@@ -41,9 +56,9 @@ def prefixes(entry: Entry) -> tuple[str, ...]:
         LabError: it is wrong; names file, line and path.
     """
     found = []
-    for each in entry.one_or_more():
+    for each in entry.items():
         if "/" not in each.text():
-            raise each.error("needs a prefix length, such as 192.0.2.1/24")
+            raise refusal(each, "needs a prefix length, such as 192.0.2.1/24")
         found.append(checked(each, ipaddress.ip_interface))
     return tuple(found)
 
@@ -56,7 +71,7 @@ def gateways(entry: Union[Entry, None], default: tuple[str, ...]) -> tuple[str, 
     """
     if entry is None:
         return default
-    return tuple(checked(e, ipaddress.ip_address) for e in entry.one_or_more())
+    return tuple(checked(e, ipaddress.ip_address) for e in entry.items())
 
 
 def routes(fields: dict[str, Entry]) -> tuple[Route, ...]:
@@ -66,10 +81,10 @@ def routes(fields: dict[str, Entry]) -> tuple[Route, ...]:
         LabError: it is wrong; names file, line and path.
     """
     found = []
-    for entry in fields["routes"].sequence() if "routes" in fields else ():
+    for entry in fields["routes"].list_items() if "routes" in fields else ():
         route = entry.fields(["to", "via"])
         if set(route) != {"to", "via"}:
-            raise entry.error("a route is {to: PREFIX, via: ADDRESS}")
+            raise refusal(entry, "a route is {to: PREFIX, via: ADDRESS}")
         to = route["to"].text()
         if to != "default":
             to = checked(route["to"], ipaddress.ip_network)
@@ -84,7 +99,7 @@ def mac(entry: Entry) -> str:
         LabError: it is wrong; names file, line and path.
     """
     if not _MAC.fullmatch(entry.text()):
-        raise entry.error("not a MAC address such as 02:00:00:00:00:01")
+        raise refusal(entry, "not a MAC address such as 02:00:00:00:00:01")
     return entry.text().lower()
 
 
@@ -103,7 +118,7 @@ def lines(entry: Union[Entry, None]) -> tuple[str, ...]:
     Raises:
         LabError: it is wrong; names file, line and path.
     """
-    return tuple(e.text() for e in entry.one_or_more()) if entry else ()
+    return tuple(e.text() for e in entry.items()) if entry else ()
 
 
 def checked(entry: Entry, parser: Callable[[str], object]) -> str:
@@ -115,4 +130,4 @@ def checked(entry: Entry, parser: Callable[[str], object]) -> str:
     try:
         return str(parser(entry.text()))
     except ValueError as problem:
-        raise entry.error(str(problem)) from problem
+        raise refusal(entry, str(problem)) from problem

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ def test_flow_style_topology_is_cut_out_whole() -> None:
 def test_topology_with_an_anchor_elsewhere_stays_whole() -> None:
     text = """\
 hosts: [a]
-agent: {agent: &x {tunnel_type: gre}}
+agent: {agent: &x {host: a}}
 topology:
   networks: {n: {ports: {p: *x}}}
 """
 
-    assert "tunnel_type: gre" in lab(text).topology_text
+    assert "host: a" in lab(text).topology_text
 
 
 def test_mapping_is_read_like_a_file() -> None:
@@ -110,18 +111,18 @@ def change(old: str, new: str) -> str:
 
 WRONG = {
     "empty file": ("", "lab.yaml:1: the file is empty"),
-    "no YAML": ("hosts: [a\n", "lab.yaml:2: not YAML: "),
-    "tab": ("hosts:\n\t- a\n", "lab.yaml:2: not YAML: "),
-    "a list": ("- hosts\n", "lab.yaml:1: expected `name: value` lines, not a list"),
-    "no hosts": ("name: x\n", "lab.yaml:1: `hosts` is missing"),
+    "no YAML": ("hosts: [a\n", "lab.yaml:2: top level: not YAML: "),
+    "tab": ("hosts:\n\t- a\n", "lab.yaml:2: top level: not YAML: "),
+    "a list": ("- hosts\n", "lab.yaml:1: top level: must be a mapping, is a list"),
+    "no hosts": ("name: x\n", "lab.yaml:1: top level: `hosts` is missing"),
     "hosts empty": ("hosts: []\n", "lab.yaml:1: hosts: a lab has at least one host"),
     "unknown key": (
         change("vms:", "vm:"),
-        "lab.yaml:3: vm: unknown key; did you mean `vms`?",
+        "lab.yaml:3: vm: unknown key; did you mean 'vms'?",
     ),
     "key twice": (
         GOOD + "hosts: [b]\n",
-        "lab.yaml:20: hosts: stands here twice",
+        "lab.yaml:20: hosts: is there twice",
     ),
     "name taken": (change("  vm1: {v", "  node1: {v"), "name `node1` is taken"),
     "name of the lab's own": (
@@ -160,15 +161,15 @@ WRONG = {
     ),
     "vport plugged twice": (
         change("edge/uplink]", "web/vm1]"),
-        "something is already plugged into `web/vm1`",
+        "`web/vm1` has something plugged in already",
     ),
     "link between vports": (
         change("[upstream/gw,", "[web/vm1,").replace("  vm1: {vport: web/vm1}", "  {}"),
-        "one end must be an interface of an outside machine",
+        "one end must be at an outside machine",
     ),
     "MTU too small": (
         GOOD + "underlay: {mtu: 60}\n",
-        "lab.yaml:20: underlay.mtu: 60 is not within 576..9600",
+        "lab.yaml:20: underlay.mtu: '60' is not a number from 576 to 9600",
     ),
     "subnet with host bits": (GOOD + "underlay: {subnet: 10.0.0.1/24}\n", "host bits"),
     "two topologies": (GOOD + "topology_file: x\n", "`topology` is given as well"),
@@ -176,7 +177,14 @@ WRONG = {
         "hosts: [a]\ntopology_file: /no/such\n",
         "lab.yaml:2: topology_file: cannot be read",
     ),
-    "unhashable key": ("? [a, b]\n: c\n", "lab.yaml:1: expected text, not a list"),
+    "wrong topology": (
+        change("network: web,", "network: wbe,"),
+        "lab.yaml:18: routers.edge.ports.web.network: ",
+    ),
+    "unhashable key": (
+        "? [a, b]\n: c\n",
+        "lab.yaml:1: top level: a key must be plain text",
+    ),
 }
 
 
@@ -187,8 +195,9 @@ def test_wrong_file_is_told_with_file_line_path_and_reason(case: str) -> None:
     with pytest.raises(LabError) as caught:
         lab(text)
 
-    assert message in str(caught.value)
-    assert str(caught.value).startswith("lab.yaml:")
+    without_column = re.sub(r"(lab\.yaml:\d+):\d+:", r"\1:", str(caught.value))
+    assert message in without_column
+    assert without_column.startswith("lab.yaml:")
 
 
 def test_missing_file_is_told() -> None:
