@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job as a story: four hosts, a NAT connection, and its state where it must be.
+"""The main job as a story: four hosts, a NAT connection, its state where it must be.
 
 `tools/demo` runs it. Each step does something on the real lab, shows what was seen, and
 checks it; one failed check makes the whole end with exit code 1.

@@ -118,7 +118,7 @@ def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
         return complain(walk, vport, Complaint.TTL_EXCEEDED, Reason.TTL_EXCEEDED)
     headers.ip_ttl -= 1
     walk.hops += 1
-    leaving = router.vports[_leaving_vport(router, route)]
+    leaving = router.vports[route.vport]
     walk.tags.add(vport_tag(leaving.key))
     verdict = evaluate(walk, router.row.egress_chain)
     if verdict is not Verdict.ACCEPT:
@@ -156,7 +156,7 @@ def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
             return False
     if route.kind is not RouteKind.FORWARD:
         return True
-    vport = router.vports.get(_leaving_vport(router, route))
+    vport = router.vports.get(route.vport)
     if vport is None:
         return False
     if walk.world.topology.is_up(vport):
@@ -164,10 +164,6 @@ def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
     # When it comes up, this packet's flow has to be thought over.
     walk.tags.add(vport_tag(vport.key))
     return False
-
-
-def _leaving_vport(router: RouterView, route: Route) -> int:
-    return route.vport or router.vport_towards(route.gateway)
 
 
 def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
@@ -184,7 +180,7 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
             else connection.ingress_vport
         )
         for route in routes:
-            if _leaving_vport(router, route) == own:
+            if route.vport == own:
                 return route
     key: tuple[int, ...]
     if walk.is_later_fragment or walk.is_error or walk.packet.ip_frag:
@@ -193,10 +189,7 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
     else:
         walk.fields |= READ_TUPLE
         key = (walk.ip_proto, *walk.tuple4())
-    candidates = [
-        (_leaving_vport(router, route) << 64 | route.gateway, route.weight)
-        for route in routes
-    ]
+    candidates = [(route.vport << 64 | route.gateway, route.weight) for route in routes]
     return routes[choose(key, candidates)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from midoryu.packet.address import Prefix, link_local_of
@@ -79,7 +80,10 @@ class RouterView:
         self.vports = {vport.key: vport for vport in topology.vports_of(row.key)}
         self.local: dict[int, int] = {}
         """Own address -> vport key (link-local addresses are not in here)."""
-        routes = list(topology.rows_of(model.Route, row.key))
+        routes = [
+            route if route.vport else replace(route, vport=self._towards(route.gateway))
+            for route in topology.rows_of(model.Route, row.key)
+        ]
         for vport in self.vports.values():
             for address in vport.addresses:
                 self.local[address.value] = vport.key
@@ -91,8 +95,8 @@ class RouterView:
             topology.rows_of(model.FloatingIp, row.key),
         )
 
-    def vport_towards(self, address: int) -> int:
-        """Find the vport whose subnet holds a next-hop address, 0 for none."""
+    def _towards(self, address: int) -> int:
+        # The vport whose subnet holds a next hop, 0 for none.
         for vport in self.vports.values():
             if any(subnet.contains(address) for subnet in subnets(vport)):
                 return vport.key
