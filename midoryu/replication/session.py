@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The replicator of one agent: records in, datagrams out, and the reverse.
+
+The only door of this room for the engine. It knows peers by their host keys; which
+underlay address a peer has, and the tunnel key, is `translation`'s business.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Union
+
+from midoryu.compat import SLOTS
+from midoryu.replication import entry as codec
+from midoryu.replication.entry import (
+    Entry,
+    Heartbeat,
+    Hello,
+    Nack,
+    Record,
+    Remove,
+    SyncDone,
+    SyncRequest,
+    Touch,
+)
+from midoryu.replication.peer import HELLO_IDLE_S, Peer
+from midoryu.replication.wire import (
+    CONFIRM,
+    NUMBERED,
+    Header,
+    Message,
+    Refusal,
+    Signer,
+    StatePacketError,
+    decode,
+    encode,
+    entries_bytes,
+    pack,
+    widen,
+)
+from midoryu.state.connection import Connection, Phase
+from midoryu.state.lifetime import DEFAULT_LIFETIMES_S
+
+# Touches and removals wait this long for company.
+FLUSH_S: Final = 0.05
+# At most so many peers that `set_peers` did not name are remembered.
+MAX_STRANGERS: Final = 1024
+# Touches and ids in one entry: together less than any packet's room.
+_BATCH: Final = 64
+# Hosts that talk to our earlier life are told of the new one at most so often.
+_CORRECT_S: Final = 0.1
+_TOLD_SWEEP_MIN: Final = 4096
+
+
+class Datagram(NamedTuple):
+    """A frame to send through the state port."""
+
+    peer: int
+    """Host key of the receiver."""
+    frame: bytes
+    """From the Ethernet header on."""
+
+
+@dataclass(**SLOTS)
+class Received:
+    """What one frame brought."""
+
+    sender: int = 0
+    """Host key, 0 where the frame was refused before it was known."""
+    records: list[Connection] = field(default_factory=list)
+    """To import first; `last_used` is on this host's clock."""
+    touches: list[Touch] = field(default_factory=list)
+    """To apply after the records."""
+    removed: list[int] = field(default_factory=list)
+    """Ids of connections that are over."""
+    replies: list[Datagram] = field(default_factory=list)
+    """To send now."""
+    sync_wanted_by: list[int] = field(default_factory=list)
+    """Peers to call `Replicator.sync` for."""
+    new_peers: list[int] = field(default_factory=list)
+    """Peers that answered for the first time in their present life."""
+    refusal: Refusal | None = None
+    """Why nothing was taken; already counted."""
+
+
+class Replicator:
+    """All state streams of one agent.
+
+    Args:
+        host: own host key.
+        epoch: 32 bits, larger at each start of this agent.
+        keys: authentication keys; the first signs, all verify.
+        mtu_bytes: MTU of the underlay.
+        now: monotonic seconds.
+        lifetimes_s: seconds, one for each `Phase`; touches go out at most once in a
+            third of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: int,
+        epoch: int,
+        keys: Sequence[bytes],
+        mtu_bytes: int,
+        now: float,
+        lifetimes_s: Sequence[float] = DEFAULT_LIFETIMES_S,
+    ) -> None:
+        self.refusals: Counter[Refusal] = Counter()
+        """Frames that were not taken, by cause."""
+        self._host = host
+        self._epoch = epoch
+        self._signer = Signer(keys)
+        self._room_bytes = entries_bytes(mtu_bytes)
+        self._lifetimes_s = tuple(lifetimes_s)
+        self._peers: dict[int, Peer] = {}
+        self._strangers: set[int] = set()
+        self._due_heap: list[tuple[float, int]] = []
+        self._told: dict[int, tuple[float, Phase]] = {}
+        self._told_sweep = _TOLD_SWEEP_MIN
+
+    # -- what the engine tells
+
+    def set_peers(self, hosts: Iterable[int], now: float) -> None:
+        """Name all other hosts; new ones are greeted at the next tick."""
+        wanted = set(hosts) - {self._host}
+        for host in self._peers.keys() - wanted - self._strangers:
+            del self._peers[host]
+        self._strangers -= wanted
+        for host in wanted - self._peers.keys():
+            self._add_peer(host, now)
+
+    def push(
+        self,
+        connections: Iterable[Connection],
+        peers: Iterable[int],
+        now: float,
+    ) -> list[Datagram]:
+        """Make the datagrams that tell peers of whole connections, to send now."""
+        connections = tuple(connections)
+        entries = [codec.encode_record(one, self._host, now) for one in connections]
+        batches = list(pack(entries, self._room_bytes))
+        datagrams = []
+        for host in peers:
+            if host == self._host:
+                continue
+            peer = self._peers.get(host) or self._add_peer(host, now)
+            for one in connections:
+                peer.out.removes.pop(one.id, None)
+                peer.out.touches.pop(one.id, None)
+            datagrams += [self._numbered(peer, batch, now) for batch in batches]
+            self._schedule(peer)
+        return datagrams
+
+    def touch(
+        self,
+        connections: Iterable[Connection],
+        peers: Iterable[int],
+        now: float,
+    ) -> None:
+        """Queue the news that connections were used (or changed their phase).
+
+        What peers heard less than a third of the lifetime ago is not repeated, unless
+        the phase changed.
+        """
+        news = [
+            Touch(one.id, one.phase, one.last_used)
+            for one in connections
+            if self._is_news(one)
+        ]
+        for peer in self._others(peers, now) if news else ():
+            for one in news:
+                if one.id not in peer.out.removes:
+                    peer.out.touches[one.id] = one
+            self._plan_flush(peer, now)
+
+    def remove(self, ids: Iterable[int], peers: Iterable[int], now: float) -> None:
+        """Queue the news that connections are over."""
+        ids = tuple(ids)
+        for id_ in ids:
+            self._told.pop(id_, None)
+        for peer in self._others(peers, now) if ids else ():
+            for id_ in ids:
+                peer.out.touches.pop(id_, None)
+                peer.out.removes[id_] = None
+            self._plan_flush(peer, now)
+
+    def sync(self, peer: int, connections: Iterable[Connection], now: float) -> None:
+        """Queue all that a peer should have; sent in paced bursts by `tick`."""
+        known = self._peers.get(peer)
+        if known is not None:
+            known.out.start_sync(connections, now)
+            self._schedule(known)
+
+    def synced_with(self, peer: int) -> bool:
+        """Tell whether a peer has sent all that this host should have."""
+        known = self._peers.get(peer)
+        return known is not None and known.inbox.is_synced
+
+    # -- time
+
+    def deadline(self) -> float | None:
+        """Return the instant when `tick` has something to do."""
+        heap = self._due_heap
+        while heap:
+            due, host = heap[0]
+            peer = self._peers.get(host)
+            if peer is not None and peer.scheduled == due:
+                return due
+            heapq.heappop(heap)
+        return None
+
+    def tick(self, now: float) -> list[Datagram]:
+        """Do what is due: hellos, heartbeats, NACKs, touches, syncs."""
+        datagrams: list[Datagram] = []
+        while (due := self.deadline()) is not None and due <= now:
+            peer = self._peers[heapq.heappop(self._due_heap)[1]]
+            peer.scheduled = None
+            datagrams += self._flush(peer, now)
+            datagrams += self._sync_burst(peer, now)
+            datagrams += self._control(peer, now)
+            self._schedule(peer)
+        return datagrams
+
+    # -- what the network brings
+
+    def receive(self, frame: bytes, now: float) -> Received:
+        """Take a frame from the state port; never raises for what is in it."""
+        received = Received()
+        try:
+            message = decode(frame, self._host, self._signer, now)
+            received.sender = message.header.sender
+            peer = self._admit(message.header, received, now)
+            self._take(peer, message, received, now)
+        except StatePacketError as error:
+            received.refusal = error.refusal
+            self.refusals[error.refusal] += 1
+            known = self._peers.get(received.sender)
+            if known is not None:
+                known.refusals += 1
+        return received
+
+    def stats(self) -> dict[int, dict[str, Union[int, float, bool, None]]]:
+        """Return numbers for each peer, by host key."""
+        return {host: peer.stats() for host, peer in self._peers.items()}
+
+    def _admit(self, header: Header, received: Received, now: float) -> Peer:
+        """Find the peer that sent a message, and refuse what is not of this life.
+
+        Raises:
+            StatePacketError: an earlier life of either end, or too many strangers.
+        """
+        if header.sender == self._host:
+            raise StatePacketError(Refusal.OWN)
+        peer = self._peers.get(header.sender)
+        if peer is None:
+            if len(self._strangers) >= MAX_STRANGERS:
+                raise StatePacketError(Refusal.UNKNOWN_PEER, f"host {header.sender}")
+            self._strangers.add(header.sender)
+            peer = self._add_peer(header.sender, now)
+        if header.epoch < peer.epoch:
+            raise StatePacketError(Refusal.STALE_SENDER, f"epoch {header.epoch}")
+        if header.epoch > peer.epoch:
+            peer.begin(header.epoch, now)
+        if header.receiver_epoch not in (0, self._epoch):
+            if now >= peer.correct_after:
+                peer.correct_after = now + _CORRECT_S
+                received.replies.append(self._hello(peer, now, wants_answer=True))
+            self._schedule(peer)
+            raise StatePacketError(
+                Refusal.STALE_RECEIVER, f"epoch {header.receiver_epoch}"
+            )
+        return peer
+
+    def _take(
+        self, peer: Peer, message: Message, received: Received, now: float
+    ) -> None:
+        header, inbox = message.header, peer.inbox
+        peer.received += 1
+        peer.last_heard = now
+        if header.receiver_epoch == self._epoch:
+            if not peer.has_answered:
+                peer.answer(now)
+                received.new_peers.append(peer.host)
+            peer.out.acknowledge(widen(header.acknowledged, peer.out.last))
+        number = widen(header.sequence, inbox.highest)
+        entries: Iterable[Entry] = message.entries
+        if header.flags & NUMBERED:
+            if inbox.is_known(number):
+                self._answer_confirm(peer, header, received, now)
+                raise StatePacketError(Refusal.DUPLICATE, f"number {number}")
+            entries = list(inbox.settle(number, entries))
+            inbox.arrive(number, now)
+            self._sort(entries, received)
+        else:
+            inbox.expect(number, now)
+        for one in entries:
+            self._act(peer, one, number, received, now)
+        received.replies += self._control(peer, now)
+        self._answer_confirm(peer, header, received, now)
+        self._schedule(peer)
+
+    def _sort(self, entries: Iterable[Entry], received: Received) -> None:
+        """Put entries about connections where the engine finds them."""
+        for one in entries:
+            if isinstance(one, Record):
+                received.records.append(one.connection)
+            elif isinstance(one, Touch):
+                received.touches.append(one)
+            elif isinstance(one, Remove):
+                received.removed.append(one.id)
+
+    def _act(
+        self, peer: Peer, one: Entry, number: int, received: Received, now: float
+    ) -> None:
+        """Do what an entry asks for."""
+        out = peer.out
+        if isinstance(one, Hello):
+            if one.wants_answer:
+                received.replies.append(self._hello(peer, now, wants_answer=False))
+        elif isinstance(one, Heartbeat):
+            peer.inbox.hear(one, now)
+            if peer.inbox.arrived == peer.inbox.highest:
+                received.replies.append(self._plain(peer, b"", now))
+        elif isinstance(one, Nack):
+            received.replies += self._repeat(peer, one, now)
+        elif isinstance(one, SyncRequest):
+            if one.number > out.sync_number:
+                out.sync_number = one.number
+                received.sync_wanted_by.append(peer.host)
+            elif out.sync_queue is None:
+                received.replies.append(self._heartbeat(peer, now))
+        elif isinstance(one, SyncDone):
+            peer.inbox.end_sync(one.number, number)
+
+    # -- datagrams
+
+    def _numbered(
+        self, peer: Peer, entries: bytes, now: float, number: int | None = None
+    ) -> Datagram:
+        """Make a datagram of the stream: a new one, or a repeat of `number`."""
+        if number is None:
+            number = peer.out.number(entries, now)
+        return self._datagram(peer, entries, number, NUMBERED, now)
+
+    def _plain(self, peer: Peer, entries: bytes, now: float) -> Datagram:
+        """Make a datagram outside the stream; it tells the last number sent."""
+        return self._datagram(peer, entries, peer.out.last, 0, now)
+
+    def _datagram(
+        self, peer: Peer, entries: bytes, sequence: int, flags: int, now: float
+    ) -> Datagram:
+        peer.sent += 1
+        peer.hello_due = (
+            max(peer.hello_due, now + HELLO_IDLE_S)
+            if (peer.has_answered)
+            else peer.hello_due
+        )
+        header = Header(
+            self._host,
+            peer.host,
+            self._epoch,
+            peer.epoch,
+            sequence,
+            peer.inbox.arrived,
+            flags,
+        )
+        return Datagram(peer.host, encode(header, entries, self._signer))
+
+    def _hello(self, peer: Peer, now: float, *, wants_answer: bool) -> Datagram:
+        return self._plain(peer, codec.encode_hello(Hello(wants_answer)), now)
+
+    def _heartbeat(self, peer: Peer, now: float) -> Datagram:
+        beat = Heartbeat(peer.out.last, peer.out.oldest)
+        return self._plain(peer, codec.encode_heartbeat(beat), now)
+
+    def _repeat(self, peer: Peer, nack: Nack, now: float) -> list[Datagram]:
+        """Repeat what is asked for; say so where the ring no longer has it."""
+        datagrams = [
+            self._numbered(peer, entries, now, number)
+            for number, entries in peer.out.repeats(nack, now)
+        ]
+        peer.repairs += len(datagrams)
+        if widen(nack.first, peer.out.last) < peer.out.oldest:
+            datagrams.append(self._heartbeat(peer, now))
+        return datagrams
+
+    def _answer_confirm(
+        self, peer: Peer, header: Header, received: Received, now: float
+    ) -> None:
+        if header.flags & CONFIRM:
+            received.replies.append(self._plain(peer, b"", now))
+
+    def _flush(self, peer: Peer, now: float) -> list[Datagram]:
+        """Send touches and removals that have waited long enough."""
+        out = peer.out
+        if out.flush_due is None or out.flush_due > now:
+            return []
+        touches, removes = list(out.touches.values()), list(out.removes)
+        out.touches, out.removes, out.flush_due = {}, {}, None
+        entries = [
+            codec.encode_touches(touches[i : i + _BATCH], now)
+            for i in range(0, len(touches), _BATCH)
+        ] + [
+            codec.encode_removes(removes[i : i + _BATCH])
+            for i in range(0, len(removes), _BATCH)
+        ]
+        batches = pack(entries, self._room_bytes)
+        return [self._numbered(peer, batch, now) for batch in batches]
+
+    def _sync_burst(self, peer: Peer, now: float) -> list[Datagram]:
+        out = peer.out
+        bursts = out.sync_burst(self._host, self._room_bytes, now)
+        datagrams = [self._numbered(peer, batch, now) for batch in bursts]
+        if out.sync_queue is not None and not out.sync_queue:
+            out.sync_queue = None
+            done = codec.encode_sync_done(out.sync_number)
+            datagrams.append(self._numbered(peer, done, now))
+        return datagrams
+
+    def _control(self, peer: Peer, now: float) -> list[Datagram]:
+        """Make the questions and greetings that are due."""
+        datagrams = []
+        nacks = peer.inbox.nacks(now)
+        if nacks:
+            datagrams.append(self._plain(peer, codec.encode_nacks(nacks), now))
+        request = peer.inbox.sync_request(now)
+        if request is not None:
+            entry = codec.encode_sync_request(request)
+            datagrams.append(self._plain(peer, entry, now))
+        if peer.out.heartbeat(now) is not None:
+            datagrams.append(self._heartbeat(peer, now))
+        if peer.hello_due <= now:
+            peer.plan_hello(now)
+            datagrams.append(self._hello(peer, now, wants_answer=True))
+        return datagrams
+
+    # -- helpers
+
+    def _add_peer(self, host: int, now: float) -> Peer:
+        peer = self._peers[host] = Peer(host, now)
+        self._schedule(peer)
+        return peer
+
+    def _others(self, peers: Iterable[int], now: float) -> list[Peer]:
+        return [
+            self._peers.get(host) or self._add_peer(host, now)
+            for host in peers
+            if host != self._host
+        ]
+
+    def _schedule(self, peer: Peer) -> None:
+        """Make sure that `tick` looks at a peer when its next thing is due."""
+        due = peer.deadline()
+        if peer.scheduled is None or due < peer.scheduled:
+            peer.scheduled = due
+            heapq.heappush(self._due_heap, (due, peer.host))
+
+    def _plan_flush(self, peer: Peer, now: float) -> None:
+        if peer.out.flush_due is None:
+            peer.out.flush_due = now + FLUSH_S
+        self._schedule(peer)
+
+    def _is_news(self, connection: Connection) -> bool:
+        told = self._told.get(connection.id)
+        if told is not None:
+            instant, phase = told
+            pause = self._lifetimes_s[connection.phase] / 3
+            if phase is connection.phase and connection.last_used < instant + pause:
+                return False
+        self._told[connection.id] = (connection.last_used, connection.phase)
+        if len(self._told) > self._told_sweep:
+            self._sweep_told(connection.last_used)
+        return True
+
+    def _sweep_told(self, now: float) -> None:
+        """Forget what was told so long ago that it is news again."""
+        self._told = {
+            id_: (instant, phase)
+            for id_, (instant, phase) in self._told.items()
+            if now < instant + self._lifetimes_s[phase] / 3
+        }
+        self._told_sweep = max(_TOLD_SWEEP_MIN, 2 * len(self._told))
