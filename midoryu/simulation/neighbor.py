@@ -7,7 +7,7 @@ and asks for next hops.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Final, Union
 
 from midoryu.packet import build, field, protocol
 from midoryu.packet.address import is_link_local, is_v4, link_local_of
@@ -16,7 +16,17 @@ from midoryu.simulation.outcome import NeighborSeen
 from midoryu.simulation.walk import Walk
 from midoryu.topology.model import Vport
 from midoryu.topology.snapshot import RouterView, subnets
-from midoryu.topology.tag import neighbor_tag
+from midoryu.topology.tag import device_tag, neighbor_tag, vport_tag
+
+# What tells one question from another, in ARP and in neighbour discovery.
+READ_QUESTION: Final = (
+    field.ETH_TYPE
+    | field.IP_PROTO
+    | field.IP_SRC
+    | field.IP_DST
+    | field.L4_SRC
+    | field.ND_TARGET
+)
 
 
 def asked_address(packet: Packet) -> int:
@@ -60,11 +70,14 @@ def answer(walk: Walk, vport: int, mac: int, *, is_router: bool) -> None:
 
 
 def claimed(packet: Packet) -> Union[tuple[int, int], None]:
-    """Return the (address, MAC) that ARP or ND says about its sender or target."""
+    """Return the (address, MAC) that ARP or ND says about its sender or target.
+
+    The MAC is 0 where neighbour discovery does not say one.
+    """
     headers = packet.headers
     if packet.eth_type == protocol.ETH_ARP:
         return (headers.ip_src, packet.arp_sha) if headers.ip_src & 0xFFFFFFFF else None
-    if not packet.nd_target or not packet.nd_mac:
+    if not packet.nd_target:
         return None
     if headers.l4_src == protocol.ND_ADVERTISEMENT:
         return packet.nd_target, packet.nd_mac
@@ -76,14 +89,18 @@ def hear(walk: Walk, router: RouterView, vport: Vport) -> None:
 
     Only addresses on the vport's own subnets are believed, and none of the router's.
     """
+    walk.fields |= READ_QUESTION
+    walk.tags.update((device_tag(router.row.key), vport_tag(vport.key)))
     claim = claimed(walk.packet)
     if claim is None:
         return
     address, mac = claim
     on_link = is_link_local(address) or any(s.contains(address) for s in subnets(vport))
-    if not on_link or address in router.local or mac == vport.mac:
+    if not on_link or address in router.local:
         return
     walk.fields |= field.PAYLOAD
+    if mac in (0, vport.mac):
+        return
     key = router.row.key
     walk.tags.add(neighbor_tag(key, address))
     if walk.world.topology.neighbor_mac(vport, address) != mac:

@@ -54,6 +54,7 @@ def forward(
         return Drop(Reason.FILTERED)
     _learn(walk, network, vport)
     if walk.is_neighbor_talk:
+        walk.fields |= neighbor.READ_QUESTION
         _let_routers_hear(walk, network, vport)
         if _answered(walk, network, vport):
             return Consumed(Reason.ANSWERED)
@@ -72,11 +73,10 @@ def forward(
 
 def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:
     """Note where the source is, unless the topology says where it belongs."""
-    mac = walk.headers.eth_src
+    mac, key = walk.headers.eth_src, network.row.key
+    walk.tags.add(mac_tag(key, mac))
     if mac in network.vport_by_mac:
         return
-    key = network.row.key
-    walk.tags.add(mac_tag(key, mac))
     if walk.world.topology.mac_location(network, mac) != vport.key:
         walk.learned.append(MacSeen(key, mac, vport.key))
 

@@ -90,11 +90,14 @@ def two_networks(family: Family, **vm2: Any) -> Builder:
     b.network("a")
     b.network("b")
     b.router("r")
-    places = (("a/vm1", "node1", 1, {}), ("b/vm2", "node2", 2, vm2))
-    for path, host, number, fields in (*places, ("a/vm3", "node1", 3, {})):
-        network = 2 if path == "b/vm2" else 1
-        ip = family.ip(network, 10 + number)
-        mac = f"02:00:00:00:00:0{number}"
+    for path, host, network in (
+        ("a/vm1", "node1", 1),
+        ("b/vm2", "node2", 2),
+        ("a/vm3", "node1", 1),
+    ):
+        number = path[-1]
+        ip, mac = family.ip(network, 10 + int(number)), f"02:00:00:00:00:0{number}"
+        fields = vm2 if path == "b/vm2" else {}
         b.vport(path, host=host, mac=mac, ip=ip, **fields)
     b.attach("r", "a", f"{family.ip(1, 1)}/{family.bits}")
     b.attach("r", "b", f"{family.ip(2, 1)}/{family.bits}")
