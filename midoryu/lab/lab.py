@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from midoryu.lab import file, process, wire
+from midoryu.lab.builder import Builder
 from midoryu.lab.capture import Capture
 from midoryu.lab.database import NsdbNode
 from midoryu.lab.error import LabError
@@ -26,7 +24,6 @@ from midoryu.lab.spec import LabSpec, Machine
 from midoryu.lab.store import Store
 
 HOST_PARTS = ("agent", "ovs", "host", "link")
-_WORKERS = 4
 Report = Callable[[str], None]
 
 
@@ -95,7 +92,10 @@ class Lab:
         with self.store.lock():
             self._clear_remains()
             try:
-                self._make(timeout_s)
+                builder = Builder(self.spec, self.store, self.hosts, self.nsdb)
+                builder.build(
+                    agents=self.agents, timeout_s=timeout_s, report=self.report
+                )
                 self.store.finish()
             except BaseException:
                 self._remove()
@@ -328,86 +328,6 @@ class Lab:
         self.report("removing what an interrupted `up` left")
         _remove_all(self.store)
         self.store.directory.mkdir(parents=True, exist_ok=True)
-
-    def _make(self, timeout_s: float) -> None:
-        start = time.monotonic()
-        names = wire.namespaces(self.spec, self.store)
-        self.store.begin(self.spec, names, self.agents)
-        self.report(f"{len(names)} namespaces, {len(self.spec.links)} links")
-        wire.make_namespaces(names)
-        wire.set_up_kernels(self.spec, self.store)
-        wire.lay(self.spec, self.store)
-        wire.set_up_underlay(self.spec, self.store)
-        wire.set_up_nsdb_link(self.spec, self.store)
-        (self.store.directory / "flow-state.key").write_text(
-            secrets.token_hex(32) + "\n"
-        )
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            try:
-                self._start_nodes(pool)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                # A worker may be waiting for a command that never ends.
-                process.end_all(names)
-                raise
-        if self.agents:
-            self.report("waiting for the agents")
-            for node in self.hosts.values():
-                node.start_agent()
-            self.wait_ready(timeout_s)
-        for machine in self.spec.machines:
-            self._run_commands(machine)
-        self.report(f"up after {time.monotonic() - start:.1f} s")
-
-    def _start_nodes(self, pool: ThreadPoolExecutor) -> None:
-        database = pool.submit(self._start_database)
-        list(pool.map(self._start_host, self.spec.hosts))
-        self.report(f"{len(self.hosts)} hosts with Open vSwitch")
-        list(pool.map(self._start_machine, self.spec.machines))
-        self.report(f"{len(self.spec.machines)} machines")
-        database.result()
-
-    def _start_database(self) -> None:
-        if not (self.agents or self.spec.topology_text):
-            return
-        self.nsdb.start()
-        if self.spec.topology_text:
-            path = self.store.directory / "topology.yaml"
-            path.write_text(self.spec.topology_text)
-            try:
-                self.nsdb.ctl("apply", "-f", str(path))
-            except LabError as problem:
-                message = str(problem).replace(str(path), self.spec.topology_source)
-                raise LabError(message) from problem
-        self.report("NSDB with the topology")
-
-    def _start_host(self, host: Any) -> None:
-        wire.set_up_host_links(self.spec, self.store, host)
-        self.hosts[host.name].start_ovs()
-
-    def _start_machine(self, machine: Machine) -> None:
-        wire.set_up_machine(self.spec, self.store, machine)
-        for line in machine.setup:
-            self._shell(machine, line)
-
-    def _shell(self, machine: Machine, line: str) -> None:
-        command = inside(self.store.namespace(machine.name), ["sh", "-c", line])
-        result = run(command, check=False, directory=self._directory(machine))
-        if result.returncode != 0:
-            said = (result.stderr or result.stdout).strip()
-            raise LabError(f"{machine.name}: setup `{line}` failed: {said}")
-
-    def _run_commands(self, machine: Machine) -> None:
-        for number, line in enumerate(machine.run, start=1):
-            directory = self._directory(machine)
-            namespace = self.store.namespace(machine.name)
-            log = directory / f"run-{number}.log"
-            process.start(namespace, ["sh", "-c", line], log, directory)
-
-    def _directory(self, machine: Machine) -> Path:
-        directory = self.store.node_directory(machine.name)
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
 
     def _machine(self, name: str) -> Optional[Machine]:
         return next((m for m in self.spec.machines if m.name == name), None)
