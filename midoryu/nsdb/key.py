@@ -24,6 +24,8 @@ class KeyAllocator:
         self._idl = idl
         self._transaction = transaction
         self._cloud: Any = None
+        self.revision = 0
+        """`Cloud.revision` before this transaction."""
         self._next = 1
         self._used: set[int] = set()
 
@@ -33,8 +35,7 @@ class KeyAllocator:
         Raises:
             NsdbError: all 16 million are taken.
         """
-        if self._cloud is None:
-            self._begin()
+        cloud = self.cloud()
         key = self._next
         for _ in range(MAX_KEY):
             if key not in self._used:
@@ -44,19 +45,28 @@ class KeyAllocator:
             raise NsdbError("every key is taken")
         self._used.add(key)
         self._next = key % MAX_KEY + 1
-        self._cloud.next_key = self._next
+        cloud.next_key = self._next
         return key
 
-    def _begin(self) -> None:
+    def cloud(self) -> Any:
+        """Return the one row of `Cloud`, verified, or made where there is none."""
+        if self._cloud is None:
+            self._cloud = self._verified_cloud()
+        return self._cloud
+
+    def _verified_cloud(self) -> Any:
         tables = self._idl.tables
         for name in KEYED_TABLES:
             for row in tables[name].rows.values():
                 if row._data is not None:
                     self._used.add(row.key)
-        self._cloud = next(iter(tables["Cloud"].rows.values()), None)
-        if self._cloud is None:
+        cloud = next(iter(tables["Cloud"].rows.values()), None)
+        if cloud is None:
             # The table holds one row at most: a second insert at once is refused.
-            self._cloud = self._transaction.insert(tables["Cloud"])
-            return
-        self._cloud.verify("next_key")
-        self._next = int(self._cloud.next_key)
+            cloud = self._transaction.insert(tables["Cloud"])
+            cloud.next_key = 1
+            return cloud
+        cloud.verify("next_key")
+        cloud.verify("revision")
+        self._next, self.revision = int(cloud.next_key), int(cloud.revision)
+        return cloud
