@@ -130,10 +130,10 @@ def _loss(options: argparse.Namespace) -> None:
 
 def _logs(options: argparse.Namespace) -> None:
     node = _attached(options).host(options.node)
-    paths = [node.agent_log, node.directory / "agent.out"]
-    for path in paths if options.part == "agent" else [node.ovs_log]:
-        if path.exists():
-            sys.stdout.write(path.read_text(errors="replace"))
+    if options.part == "agent":
+        print("\n".join(node.log_lines()))
+    elif node.ovs_log.exists():
+        print(node.ovs_log.read_text(errors="replace"), end="")
 
 
 def _down(options: argparse.Namespace) -> None:

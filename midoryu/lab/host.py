@@ -161,13 +161,14 @@ class HostNode:
             raise LabError(f"{self.name}: agent refused `{query}`: {reason}")
         return answer["result"]
 
-    def log_tail(self, lines: int = 15) -> str:
-        """Return the end of what the agent logged and printed."""
-        parts = []
-        for path in (self.agent_log, self.directory / "agent.out"):
-            text = path.read_text(errors="replace") if path.exists() else ""
-            parts += text.splitlines()[-lines:]
-        return "\n".join(parts)
+    def log_lines(self) -> list[str]:
+        """Return what the agent logged, then what it printed beyond that."""
+        texts = [
+            path.read_text(errors="replace").splitlines() if path.exists() else []
+            for path in (self.agent_log, self.directory / "agent.out")
+        ]
+        logged = set(texts[0])
+        return texts[0] + [line for line in texts[1] if line not in logged]
 
     def flow_state_dscp(self) -> int:
         """Return the DSCP that this host's state packets carry."""

@@ -34,7 +34,9 @@ def start(
     """
     command = ["sh", "-c", _DETACH, "sh", *inside(namespace, argv)]
     result = run(command, env={"LAB_LOG": str(log)}, directory=directory)
-    return int(result.stdout)
+    pid = int(result.stdout)
+    _wait_until_inside(pid, namespace, timeout_s=5.0)
+    return pid
 
 
 def read_pid(path: Path) -> Optional[int]:
@@ -117,6 +119,15 @@ def start_time(pid: int) -> str:
     """
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else ""
+
+
+def _wait_until_inside(pid: int, namespace: str, *, timeout_s: float) -> None:
+    """Wait until a new process has entered its namespace, or has already ended."""
+    deadline = time.monotonic() + timeout_s
+    while not (lives_in(pid, namespace) or _is_zombie(pid)):
+        if time.monotonic() > deadline:
+            raise LabError(f"process {pid} does not enter {namespace}")
+        time.sleep(0.005)
 
 
 def _wait_until_gone(start_time_by_pid: Mapping[int, str], *, timeout_s: float) -> None:

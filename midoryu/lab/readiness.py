@@ -14,6 +14,7 @@ from midoryu.lab.error import LabError
 from midoryu.lab.host import HostNode
 
 _POLL_S = 0.2
+_LOG_LINES = 20
 
 
 class Readiness:
@@ -61,4 +62,5 @@ class Readiness:
 
 
 def _failure(node: HostNode, reason: str) -> LabError:
-    return LabError(f"{node.name}: {reason}; the end of its log:\n{node.log_tail()}")
+    log = "\n".join(node.log_lines()[-_LOG_LINES:]) or "(empty)"
+    return LabError(f"{node.name}: {reason}; the end of its log:\n{log}")
