@@ -118,7 +118,11 @@ class Demo:
         ins = {host: now - before[host] for host, now in self.packet_ins().items()}
         story.check("one packet-in at node2 for it", ins["node2"] == 1, ins)
         packets = self.gre(capture)
-        sent = [p for p in packets if p.source == self.underlay("node2")]
+        sent = [
+            packet
+            for packet in packets
+            if packet.source == self.underlay("node2") and is_ip(packet.inner)
+        ]
         self.show_first_packets(sent)
         state = [p for p in sent if p.key == FLOW_STATE_KEY]
         data = [p for p in sent if p.key != FLOW_STATE_KEY]
@@ -328,11 +332,11 @@ class Demo:
 
     def underlay(self, host: str) -> str:
         """Return a host's tunnel address."""
-        return next(h.address for h in self.lab.spec.hosts if h.name == host)
+        return next(h.ip for h in self.lab.spec.hosts if h.name == host)
 
     def host_at(self, address: str) -> str:
         """Return the host that has a tunnel address."""
-        names = [h.name for h in self.lab.spec.hosts if h.address == address]
+        names = [h.name for h in self.lab.spec.hosts if h.ip == address]
         return names[0] if names else address
 
     def wait(self, holds: Callable[[], bool], timeout_s: float = 8.0) -> None:
@@ -346,6 +350,11 @@ class Demo:
                 # The agent is still starting.
                 pass
             time.sleep(0.1)
+
+
+def is_ip(frame: bytes) -> bool:
+    """Tell whether a frame carries IPv4 or IPv6, and is not ARP, say."""
+    return frame[12:14] in (b"\x08\x00", b"\x86\xdd")
 
 
 def _tuple(ends: dict[str, Any]) -> str:

@@ -162,6 +162,7 @@ class Session:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+            self._process.stdin = None
         try:
             self._process.wait(5.0)
         except subprocess.TimeoutExpired:
@@ -170,6 +171,7 @@ class Session:
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+        self._process.stdout = self._process.stderr = None
 
     def _read(self, timeout_s: float) -> str:
         stream = self._process.stdout
