@@ -24,7 +24,7 @@ import importlib
 import logging
 import os
 import signal
-import sys
+import time
 import traceback
 from typing import Any, ClassVar
 
@@ -64,9 +64,10 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
 
     def _build(self, config: AgentConfig) -> None:
         engine = importlib.import_module("midoryu.engine.engine")
-        now = importlib.import_module("time").monotonic()
         self.driver = Driver(
-            engine.Engine(config.engine, now), call_later=hub.spawn_after, fail=_die
+            engine.Engine(config.engine, time.monotonic()),
+            call_later=hub.spawn_after,
+            fail=_die,
         )
         # Ryu's listener looks for this name when it starts.
         controller.datapath_connection_factory = functools.partial(
@@ -149,7 +150,6 @@ def _or_die(run: Any) -> None:
 def _die(reason: str) -> None:
     """End the process so that its supervisor starts a fresh one."""
     LOG.critical("midoryu agent: %s", reason)
-    print(f"midoryu agent: {reason}", file=sys.stderr)
     logging.shutdown()
     os._exit(1)
 

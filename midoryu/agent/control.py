@@ -119,12 +119,17 @@ def _listen(path: str) -> socket.socket:
             os.makedirs(directory, exist_ok=True)
         _remove_stale(path)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Under its name only once it listens: who sees the file can connect.
+        unnamed = f"{path}~"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unnamed)
         old_mask = os.umask(0o117)
         try:
-            server.bind(path)
+            server.bind(unnamed)
         finally:
             os.umask(old_mask)
         server.listen(16)
+        os.rename(unnamed, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"[agent] control_socket: {path}: {reason}") from error

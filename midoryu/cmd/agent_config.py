@@ -48,10 +48,10 @@ def agent_config(conf: Any) -> AgentConfig:
     """
     for path in conf.config_file or []:
         _refuse_unknown(conf, path)
-    try:
-        return _build(conf)
-    except (cfg.Error, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+    for group, options in opts.list_opts():
+        for option in options:
+            _refuse_wrong(conf, group.name, option.dest)
+    return _build(conf)
 
 
 def _build(conf: Any) -> AgentConfig:
@@ -100,7 +100,10 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
 def _underlay(local_ip: str | None) -> int:
     if not local_ip:
         raise ConfigError("[agent] local_ip is missing: this host's tunnel endpoint")
-    underlay = parse_ip(local_ip)
+    try:
+        underlay = parse_ip(local_ip)
+    except ValueError as error:
+        raise ConfigError(f"[agent] local_ip: {error}") from error
     if is_multicast_ip(underlay) or underlay & 0xFFFF_FFFF == 0:
         raise ConfigError(f"[agent] local_ip: {local_ip} is no address of a host")
     return underlay
@@ -161,6 +164,16 @@ def _read(path: str, where: str) -> str:
         raise ConfigError(f"{where} {path}: {error.strerror}") from None
     except ValueError:
         raise ConfigError(f"{where} {path} is no text file") from None
+
+
+def _refuse_wrong(conf: Any, group: str, name: str) -> None:
+    """Look at the value of one option; oslo.config does so only when it is read."""
+    try:
+        conf[group][name]
+    except (cfg.Error, ValueError) as error:
+        # What oslo.config says stands inside a sentence about source code.
+        reason = error.__context__ or error
+        raise ConfigError(f"[{group}] {name}: {reason}") from error
 
 
 def _refuse_unknown(conf: Any, path: str) -> None:

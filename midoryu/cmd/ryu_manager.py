@@ -7,10 +7,12 @@ sets Ryu's listener from them, so that a wrong file is told in one line.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from midoryu.errors import ConfigError
@@ -33,7 +35,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _manager() -> Any:
     """Import Ryu's manager, or one around os_ken, which has none since release 4."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         import eventlet.wsgi
 
@@ -46,7 +48,20 @@ def _manager() -> Any:
             if (error.name or "").split(".")[0] != "ryu":
                 raise
             from midoryu.cmd import osken_manager as manager
+        if "--enable-debugger" not in sys.argv:
+            # Ryu does this later, and eventlet then complains about locks of the
+            # interpreter's own that it cannot replace; they are never contended here.
+            eventlet.monkey_patch(thread=True)
     return manager
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _names_agent(arguments: list[str]) -> bool:

@@ -58,7 +58,7 @@ OPTIONS: Final = [
     cfg.StrOpt(
         "control_socket",
         default="/run/midoryu/agent.sock",
-        regex=r"^.{1,107}$",
+        regex=r"^.{1,106}$",
         help="Unix socket for `midoryu-ctl flow-state`.",
     ),
     cfg.StrOpt(
