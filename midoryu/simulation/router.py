@@ -15,6 +15,7 @@ from midoryu.packet.address import (
     is_group_mac,
     is_link_local,
     is_multicast_ip,
+    is_v4,
     link_local_of,
 )
 from midoryu.simulation import nat, neighbor
@@ -32,9 +33,9 @@ from midoryu.simulation.outcome import (
 from midoryu.simulation.walk import READ_IP_DST, READ_IP_SRC, READ_TUPLE, Walk
 from midoryu.state.connection import Direction
 from midoryu.topology.model import Route, RouteKind, Vport
-from midoryu.topology.rendezvous import choose
+from midoryu.topology.rendezvous import choose, digest
 from midoryu.topology.snapshot import RouterView
-from midoryu.topology.tag import device_tag, neighbor_tag, vport_tag
+from midoryu.topology.tag import device_tag, flood_tag, neighbor_tag, vport_tag
 
 _EVERYBODY: Final = 0
 Next = Union[Vport, Outcome]
@@ -105,6 +106,8 @@ def _talk(walk: Walk, router: RouterView, vport: Vport) -> Outcome:
 
 def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
     headers = walk.headers
+    if not is_v4(headers.ip_src):
+        walk.fields |= READ_IP_SRC
     if is_link_local(headers.ip_dst) or is_link_local(headers.ip_src):
         return Drop(Reason.NOT_ROUTED)
     route = _find_route(walk, router)
@@ -162,7 +165,7 @@ def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
     if walk.world.topology.is_up(vport):
         return True
     # When it comes up, this packet's flow has to be thought over.
-    walk.tags.add(vport_tag(vport.key))
+    walk.tags.update((vport_tag(vport.key), vport_tag(vport.peer)))
     return False
 
 
@@ -183,13 +186,15 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
             if route.vport == own:
                 return route
     key: tuple[int, ...]
-    if walk.is_later_fragment or walk.is_error or walk.packet.ip_frag:
-        walk.fields |= READ_IP_SRC | READ_IP_DST
+    if walk.is_error or walk.packet.ip_frag:
+        walk.fields |= READ_IP_SRC | READ_IP_DST | field.IP_FRAG
         key = (walk.headers.ip_src, walk.headers.ip_dst)
     else:
         walk.fields |= READ_TUPLE
         key = (walk.ip_proto, *walk.tuple4())
-    candidates = [(route.vport << 64 | route.gateway, route.weight) for route in routes]
+    candidates = [
+        (digest((route.vport, route.gateway)), route.weight) for route in routes
+    ]
     return routes[choose(key, candidates)]
 
 
@@ -198,7 +203,13 @@ def _resolve(walk: Walk, router: RouterView, leaving: Vport, next_hop: int) -> N
     walk.tags.add(neighbor_tag(key, next_hop))
     if _is_local(router, leaving, next_hop):
         return ErrorDrop(Reason.LOOP)
-    mac = walk.world.topology.neighbor_mac(leaving, next_hop)
+    topology = walk.world.topology
+    peer = topology.vport(leaving.peer) if leaving.peer else None
+    network = topology.network(peer.device) if peer is not None else None
+    if network is not None and next_hop not in network.mac_by_ip:
+        # A vport that gets this address goes before what was heard.
+        walk.tags.add(flood_tag(network.row.key))
+    mac = topology.neighbor_mac(leaving, next_hop)
     if not mac:
         return Blocked(NeighborWanted(key, leaving.key, next_hop))
     walk.headers.eth_src = leaving.mac

@@ -245,6 +245,8 @@ class Walk:
     @property
     def is_later_fragment(self) -> bool:
         """It is a fragment without its layer 4 header."""
+        if self.is_ip:
+            self.fields |= field.ETH_TYPE | field.IP_FRAG
         return self.packet.ip_frag == protocol.FRAG_LATER
 
     def travels(self, direction: Direction) -> bool:

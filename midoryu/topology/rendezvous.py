@@ -38,7 +38,8 @@ def choose(key: Iterable[int], candidates: Sequence[tuple[int, int]]) -> int:
 
     Args:
         key: what to choose for, for example a 5-tuple.
-        candidates: (identity, weight) pairs; weights above 0; at least one pair.
+        candidates: (identity, weight) pairs; identities of up to 128 bits, different
+            from each other; weights above 0; at least one pair.
 
     Returns:
         The index of the chosen pair.
@@ -46,7 +47,7 @@ def choose(key: Iterable[int], candidates: Sequence[tuple[int, int]]) -> int:
     base = digest(key)
     best, best_score = 0, -1.0
     for index, (identity, weight) in enumerate(candidates):
-        unit = (mix(base ^ mix(identity & _MASK)) + 1) / (_MASK + 2)
+        unit = (mix(base ^ digest((identity,))) + 1) / (_MASK + 2)
         score = -weight / math.log(unit)
         if score > best_score:
             best, best_score = index, score

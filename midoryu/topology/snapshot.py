@@ -246,7 +246,9 @@ class Topology:
                 known = network.mac_by_ip.get(address)
                 if known is not None:
                     return known
-            elif any(own.value == address for own in peer.addresses):
+            elif address == link_local_of(peer.mac) or any(
+                own.value == address for own in peer.addresses
+            ):
                 return peer.mac
         learned = self._neighbors.get((vport.device, address))
         return learned.mac if learned is not None else 0

@@ -212,7 +212,7 @@ def test_known_address_is_answered_by_the_network(family: Family, who: str) -> N
         said = answer["ICMPv6ND_NA"]
         assert (said.tgt, said.payload.lladdr) == (target, mac)
         assert (said.S, said.O) == (1, 1)
-        assert said.R == (who == "router")
+        assert (who == "router") == said.R
     else:
         said = answer[ARP]
         assert (said.op, said.psrc, said.hwsrc) == (2, target, mac)
