@@ -87,6 +87,8 @@ class Connection:
     """Lifetime class now."""
     last_used: float = 0.0
     """Instant of the last known packet, on this host's monotonic clock."""
+    bucket: int = 0
+    """Where the table's timer wheel has it, 0 for nowhere; only `table` looks."""
 
 
 # Query and reply types of ICMP and ICMPv6 (RFC 792, RFC 950, RFC 4443).
@@ -160,3 +162,29 @@ def state_keys(connection: Connection) -> tuple[tuple[StateKey, Direction], ...]
     for device, tuple4 in returns:
         keys.setdefault((device, proto, *tuple4), Direction.RETURN)  # 4
     return tuple(keys.items())
+
+
+def direction_of(connection: Connection, key: StateKey) -> Direction | None:
+    """Tell which way a packet goes that presents a key; None where it is no key of it.
+
+    The same as looking the key up in `state_keys`, without making them all for a
+    connection with one translation at most.
+    """
+    translations = connection.translations
+    if len(translations) > 1:
+        return dict(state_keys(connection)).get(key)
+    device, ip_proto, *ends = key
+    if ip_proto != connection.ip_proto:
+        return None
+    at = translations[0].device if translations else connection.ingress_device
+    forward = connection.original
+    tuple4 = tuple(ends)
+    if tuple4 == forward and device in (connection.ingress_device, at):
+        return Direction.FORWARD
+    if translations:
+        forward = translate(forward, translations[0])
+    else:
+        at = connection.egress_device
+    if tuple4 == reverse(forward) and device in (connection.egress_device, at):
+        return Direction.RETURN
+    return None

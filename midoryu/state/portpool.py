@@ -8,6 +8,7 @@ for each block, so that no choice looks at single ports.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 BLOCK_PORTS: Final = 64
@@ -199,12 +200,11 @@ class PortPool:
         index = bisect_left(self.blocks, block)
         return index < len(self.blocks) and self.blocks[index] == block
 
-    def _blocks_from(self, seed: int) -> list[int]:
-        """List the leased blocks, from a place that the seed names."""
-        if len(self.blocks) < 2:
-            return self.blocks
-        start = (seed >> 8) % len(self.blocks)
-        return self.blocks[start:] + self.blocks[:start]
+    def _blocks_from(self, seed: int) -> Iterator[int]:
+        """Go through the leased blocks, from a place that the seed names."""
+        count = len(self.blocks)
+        for index in range(seed >> 8, (seed >> 8) + count):
+            yield self.blocks[index % count]
 
 
 def _some_bit(bits: int, seed: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -19,6 +19,8 @@ from midoryu.state.connection import (
     Direction,
     Phase,
     StateKey,
+    Translation,
+    direction_of,
     state_keys,
 )
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
@@ -27,6 +29,18 @@ from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 _STEP_S: Final = 1.0
 # The queue of unreplied records is swept when more than half of it is stale.
 _SWEEP_MIN: Final = 1024
+# Numbers remembered for sharing; a flood of made-up addresses must not fill memory.
+_MAX_INTERNED: Final = 262_144
+# Keys with a hash that another key has. Addresses with one hash are easy to make, and
+# looking among them is slow, so there are few; a key too many is not found.
+_MAX_EXACT: Final = 256
+_INTERNED_FIELDS: Final = (
+    "ingress_device",
+    "ingress_vport",
+    "egress_device",
+    "egress_vport",
+    "owner",
+)
 
 
 class Hit(NamedTuple):
@@ -42,6 +56,8 @@ class TableCounters:
 
     conflicts: int = 0
     """Keys claimed by two records; the lower id has it."""
+    collisions: int = 0
+    """Keys not taken because too many different ones have one hash."""
     refused: int = 0
     """Records not taken because the table was full of established ones."""
     evicted: int = 0
@@ -71,12 +87,15 @@ class ConnectionTable:
         self.counters = TableCounters()
         self._max = max_connections
         self._lifetimes_s = tuple(lifetimes_s)
-        self._hits: dict[StateKey, Hit] = {}
+        # hash(key) -> record: a third of the memory that whole keys take. A key whose
+        # hash is taken by another key of another record stands in `_exact`.
+        self._index: dict[int, Connection] = {}
+        self._exact: dict[StateKey, Connection] = {}
+        self._interned: dict[int, int] = {}
         self._records: dict[int, Connection] = {}
         self._holds: dict[int, int] = {}
         self._buckets: dict[int, list[int]] = {}
         self._bucket_heap: list[int] = []
-        self._bucket_of: dict[int, int] = {}
         self._unreplied: deque[int] = deque()
         self._unreplied_count = 0
         self._evicted: list[Connection] = []
@@ -95,7 +114,12 @@ class ConnectionTable:
 
     def find(self, key: StateKey) -> Hit | None:
         """Find the record that a packet belongs to, by what one device sees of it."""
-        return self._hits.get(key)
+        connection = self._index.get(hash(key))
+        if connection is not None:
+            direction = direction_of(connection, key)
+            if direction is not None:
+                return Hit(connection, direction)
+        return self._find_exact(key) if self._exact else None
 
     def admit(self, now: float) -> bool:
         """Tell whether a new connection may be made.
@@ -119,18 +143,20 @@ class ConnectionTable:
         old = self._records.get(connection.id)
         if old is not None:
             connection.last_used = max(connection.last_used, old.last_used)
+            connection.bucket = old.bucket
             self._drop_keys(old)
             self._unreplied_count -= old.phase in UNREPLIED
         elif len(self._records) >= self._max and not self._evict():
             self.counters.refused += 1
             return ()
         self._records[connection.id] = connection
-        pairs = state_keys(connection)
-        self._claim(connection, pairs)
+        self._intern(connection)
+        keys = tuple(key for key, _ in state_keys(connection))
+        self._claim(connection, keys)
         if connection.phase in UNREPLIED:
             self._enter_unreplied(connection.id)
         self._queue(connection)
-        return tuple(key for key, _ in pairs)
+        return keys
 
     def touch(
         self, connection_id: int, now: float, phase: Phase | None = None
@@ -177,8 +203,9 @@ class ConnectionTable:
         while self._bucket_heap and self._bucket_heap[0] * _STEP_S <= now:
             bucket = heapq.heappop(self._bucket_heap)
             for connection_id in self._buckets.pop(bucket):
-                if self._bucket_of.get(connection_id) == bucket:
-                    self._age(self._records[connection_id], now, gone)
+                connection = self._records.get(connection_id)
+                if connection is not None and connection.bucket == bucket:
+                    self._age(connection, now, gone)
         return gone
 
     def deadline(self) -> float | None:
@@ -193,7 +220,7 @@ class ConnectionTable:
 
     def _age(self, connection: Connection, now: float, gone: list[Connection]) -> None:
         """Look at one record whose bucket has come: forget it, or queue it again."""
-        del self._bucket_of[connection.id]
+        connection.bucket = 0
         if connection.id in self._holds:
             connection.last_used = max(connection.last_used, now)
         elif connection.last_used + self._lifetimes_s[connection.phase] <= now:
@@ -206,16 +233,15 @@ class ConnectionTable:
     def _queue(self, connection: Connection) -> None:
         """Put a record into the bucket of its end, unless it is in an earlier one."""
         due = connection.last_used + self._lifetimes_s[connection.phase]
-        bucket = math.ceil(due / _STEP_S)
-        queued = self._bucket_of.get(connection.id)
-        if queued is not None and queued <= bucket:
+        bucket = max(math.ceil(due / _STEP_S), 1)
+        if connection.bucket and connection.bucket <= bucket:
             return
         ids = self._buckets.get(bucket)
         if ids is None:
             ids = self._buckets[bucket] = []
             heapq.heappush(self._bucket_heap, bucket)
         ids.append(connection.id)
-        self._bucket_of[connection.id] = bucket
+        connection.bucket = bucket
 
     def _change_phase(self, connection: Connection, phase: Phase) -> None:
         was, connection.phase = connection.phase, phase
@@ -224,33 +250,75 @@ class ConnectionTable:
             self._enter_unreplied(connection.id)
         self._queue(connection)
 
-    def _claim(
-        self,
-        connection: Connection,
-        pairs: tuple[tuple[StateKey, Direction], ...],
-    ) -> None:
-        forward = Hit(connection, Direction.FORWARD)
-        back = Hit(connection, Direction.RETURN)
-        for key, direction in pairs:
-            other = self._hits.get(key)
-            if other is not None and other.connection.id != connection.id:
-                self.counters.conflicts += 1
-                if other.connection.id < connection.id:
-                    continue
-            self._hits[key] = forward if direction is Direction.FORWARD else back
+    def _claim(self, connection: Connection, keys: Iterable[StateKey]) -> None:
+        for key in keys:
+            code = hash(key)
+            other = self._index.get(code)
+            if key in self._exact or (
+                other is not None and direction_of(other, key) is None
+            ):
+                self._claim_exact(connection, key)
+            elif other is None or self._wins(connection, other):
+                self._index[code] = connection
+
+    def _claim_exact(self, connection: Connection, key: StateKey) -> None:
+        """Claim a key whose hash is taken: by chance never, by a hostile VM often."""
+        other = self._exact.get(key)
+        if other is None and len(self._exact) >= _MAX_EXACT:
+            self.counters.collisions += 1
+        elif other is None or self._wins(connection, other):
+            self._exact[key] = connection
+
+    def _wins(self, connection: Connection, other: Connection) -> bool:
+        """Decide which of two records has a key that both claim."""
+        if connection.id == other.id:
+            return True
+        self.counters.conflicts += 1
+        return connection.id < other.id
 
     def _drop_keys(self, connection: Connection) -> tuple[StateKey, ...]:
         keys = tuple(key for key, _ in state_keys(connection))
         for key in keys:
-            hit = self._hits.get(key)
-            if hit is not None and hit.connection is connection:
-                del self._hits[key]
+            code = hash(key)
+            if self._index.get(code) is connection:
+                del self._index[code]
+            elif self._exact and self._exact.get(key) is connection:
+                del self._exact[key]
         return keys
+
+    def _find_exact(self, key: StateKey) -> Hit | None:
+        connection = self._exact.get(key)
+        direction = None if connection is None else direction_of(connection, key)
+        if connection is None or direction is None:
+            return None
+        return Hit(connection, direction)
+
+    def _intern(self, connection: Connection) -> None:
+        """Let equal numbers of different records be one object (saves a third)."""
+        if len(self._interned) > _MAX_INTERNED:
+            self._interned.clear()
+        one = self._interned.setdefault
+        source, destination, source_port, destination_port = connection.original
+        connection.original = (
+            one(source, source),
+            one(destination, destination),
+            one(source_port, source_port),
+            one(destination_port, destination_port),
+        )
+        connection.translations = tuple(
+            Translation(
+                one(device, device), kind, one(address, address), one(port, port)
+            )
+            for device, kind, address, port in connection.translations
+        )
+        for name in _INTERNED_FIELDS:
+            value = getattr(connection, name)
+            setattr(connection, name, one(value, value))
 
     def _forget(self, connection: Connection) -> tuple[StateKey, ...]:
         keys = self._drop_keys(connection)
         del self._records[connection.id]
-        self._bucket_of.pop(connection.id, None)
+        connection.bucket = 0
         self._unreplied_count -= connection.phase in UNREPLIED
         return keys
 

@@ -16,6 +16,7 @@ from midoryu.state.connection import (
     Phase,
     Translation,
     TranslationKind,
+    direction_of,
     state_keys,
 )
 from midoryu.state.table import ConnectionTable
@@ -206,5 +207,53 @@ def test_random_life_leaves_no_key_and_no_count_behind() -> None:
         else:
             table.expire(now)
     table.expire(now + 1e6)
-    assert (len(table), table._hits, table._bucket_of) == (0, {}, {})
+    assert (len(table), table._index, table._exact) == (0, {}, {})
     assert (table._unreplied_count, table._buckets) == (0, {})
+
+
+def colliding(id_: int) -> Connection:
+    """A record whose forward key has the same hash for every id."""
+    source = parse_ip("2001:db8::1") + id_ * (2**61 - 1)
+    one = record(id_)
+    one.original = (source, parse_ip("2001:db8::2"), 1000, 80)
+    return one
+
+
+def test_keys_with_one_hash_are_told_apart() -> None:
+    table = ConnectionTable()
+    keys = {id_: table.insert(colliding(id_), 0.0)[0] for id_ in (1, 2, 3)}
+    assert len({hash(key) for key in keys.values()}) == 1
+    table.remove(1)
+    table.insert(colliding(2), 0.0)
+    found = {id_: table.find(key) for id_, key in keys.items()}
+    assert found.pop(1) is None
+    assert {id_: hit and hit.connection.id for id_, hit in found.items()} == {
+        2: 2,
+        3: 3,
+    }
+    table.remove(2)
+    table.remove(3)
+    assert (table._index, table._exact) == ({}, {})
+
+
+def test_many_keys_with_one_hash_are_bounded() -> None:
+    table = ConnectionTable()
+    for id_ in range(1, 500):
+        table.insert(colliding(id_), 0.0)
+    assert len(table._exact) == 256
+    assert table.counters.collisions > 0
+    for id_ in range(1, 500):
+        table.remove(id_)
+    assert (table._index, table._exact) == ({}, {})
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_quick_direction_is_the_one_that_the_keys_say(count: int) -> None:
+    one = record(5)
+    second = Translation(PROVIDER, TranslationKind.DESTINATION, VM + 9, 8080)
+    one.translations = (*one.translations, second)[:count]
+    for key, direction in state_keys(one):
+        assert direction_of(one, key) is direction
+        other = (99, *key[1:])
+        assert direction_of(one, other) is None
+        assert direction_of(one, (key[0], UDP, *key[2:])) is None
