@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Union
+from typing import Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.replication import entry as codec
@@ -26,7 +26,8 @@ from midoryu.replication.entry import (
     SyncRequest,
     Touch,
 )
-from midoryu.replication.peer import HELLO_IDLE_S, Peer
+from midoryu.replication.peer import Peer
+from midoryu.replication.speaker import Datagram, Speaker
 from midoryu.replication.wire import (
     CONFIRM,
     NUMBERED,
@@ -36,32 +37,21 @@ from midoryu.replication.wire import (
     Signer,
     StatePacketError,
     decode,
-    encode,
-    entries_bytes,
     pack,
     widen,
 )
 from midoryu.state.connection import Connection, Phase
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S
 
+__all__ = ["Datagram", "Received", "Replicator"]
+
 # Touches and removals wait this long for company.
 FLUSH_S: Final = 0.05
 # At most so many peers that `set_peers` did not name are remembered.
 MAX_STRANGERS: Final = 1024
-# Touches and ids in one entry: together less than any packet's room.
-_BATCH: Final = 64
 # Hosts that talk to our earlier life are told of the new one at most so often.
 _CORRECT_S: Final = 0.1
 _TOLD_SWEEP_MIN: Final = 4096
-
-
-class Datagram(NamedTuple):
-    """A frame to send through the state port."""
-
-    peer: int
-    """Host key of the receiver."""
-    frame: bytes
-    """From the Ethernet header on."""
 
 
 @dataclass(**SLOTS)
@@ -114,7 +104,7 @@ class Replicator:
         self._host = host
         self._epoch = epoch
         self._signer = Signer(keys)
-        self._room_bytes = entries_bytes(mtu_bytes)
+        self._speaker = Speaker(host, epoch, self._signer, mtu_bytes)
         self._lifetimes_s = tuple(lifetimes_s)
         self._peers: dict[int, Peer] = {}
         self._strangers: set[int] = set()
@@ -142,7 +132,7 @@ class Replicator:
         """Make the datagrams that tell peers of whole connections, to send now."""
         connections = tuple(connections)
         entries = [codec.encode_record(one, self._host, now) for one in connections]
-        batches = list(pack(entries, self._room_bytes))
+        batches = list(pack(entries, self._speaker.room_bytes))
         datagrams = []
         for host in peers:
             if host == self._host:
@@ -151,7 +141,7 @@ class Replicator:
             for one in connections:
                 peer.out.removes.pop(one.id, None)
                 peer.out.touches.pop(one.id, None)
-            datagrams += [self._numbered(peer, batch, now) for batch in batches]
+            datagrams += [self._speaker.numbered(peer, batch, now) for batch in batches]
             self._schedule(peer)
         return datagrams
 
@@ -219,9 +209,9 @@ class Replicator:
         while (due := self.deadline()) is not None and due <= now:
             peer = self._peers[heapq.heappop(self._due_heap)[1]]
             peer.scheduled = None
-            datagrams += self._flush(peer, now)
-            datagrams += self._sync_burst(peer, now)
-            datagrams += self._control(peer, now)
+            datagrams += self._speaker.flush(peer, now)
+            datagrams += self._speaker.sync_burst(peer, now)
+            datagrams += self._speaker.control(peer, now)
             self._schedule(peer)
         return datagrams
 
@@ -268,7 +258,9 @@ class Replicator:
         if header.receiver_epoch not in (0, self._epoch):
             if now >= peer.correct_after:
                 peer.correct_after = now + _CORRECT_S
-                received.replies.append(self._hello(peer, now, wants_answer=True))
+                received.replies.append(
+                    self._speaker.hello(peer, now, wants_answer=True)
+                )
             self._schedule(peer)
             raise StatePacketError(
                 Refusal.STALE_RECEIVER, f"epoch {header.receiver_epoch}"
@@ -299,7 +291,7 @@ class Replicator:
             inbox.expect(number, now)
         for one in entries:
             self._act(peer, one, number, received, now)
-        received.replies += self._control(peer, now)
+        received.replies += self._speaker.control(peer, now)
         self._answer_confirm(peer, header, received, now)
         self._schedule(peer)
 
@@ -320,123 +312,29 @@ class Replicator:
         out = peer.out
         if isinstance(one, Hello):
             if one.wants_answer:
-                received.replies.append(self._hello(peer, now, wants_answer=False))
+                received.replies.append(
+                    self._speaker.hello(peer, now, wants_answer=False)
+                )
         elif isinstance(one, Heartbeat):
             peer.inbox.hear(one, now)
             if peer.inbox.arrived == peer.inbox.highest:
-                received.replies.append(self._plain(peer, b"", now))
+                received.replies.append(self._speaker.plain(peer, b"", now))
         elif isinstance(one, Nack):
-            received.replies += self._repeat(peer, one, now)
+            received.replies += self._speaker.repeat(peer, one, now)
         elif isinstance(one, SyncRequest):
             if one.number > out.sync_number:
                 out.sync_number = one.number
                 received.sync_wanted_by.append(peer.host)
             elif out.sync_queue is None:
-                received.replies.append(self._heartbeat(peer, now))
+                received.replies.append(self._speaker.heartbeat(peer, now))
         elif isinstance(one, SyncDone):
             peer.inbox.end_sync(one.number, number)
-
-    # -- datagrams
-
-    def _numbered(
-        self, peer: Peer, entries: bytes, now: float, number: int | None = None
-    ) -> Datagram:
-        """Make a datagram of the stream: a new one, or a repeat of `number`."""
-        if number is None:
-            number = peer.out.number(entries, now)
-        return self._datagram(peer, entries, number, NUMBERED, now)
-
-    def _plain(self, peer: Peer, entries: bytes, now: float) -> Datagram:
-        """Make a datagram outside the stream; it tells the last number sent."""
-        return self._datagram(peer, entries, peer.out.last, 0, now)
-
-    def _datagram(
-        self, peer: Peer, entries: bytes, sequence: int, flags: int, now: float
-    ) -> Datagram:
-        peer.sent += 1
-        peer.hello_due = (
-            max(peer.hello_due, now + HELLO_IDLE_S)
-            if (peer.has_answered)
-            else peer.hello_due
-        )
-        header = Header(
-            self._host,
-            peer.host,
-            self._epoch,
-            peer.epoch,
-            sequence,
-            peer.inbox.arrived,
-            flags,
-        )
-        return Datagram(peer.host, encode(header, entries, self._signer))
-
-    def _hello(self, peer: Peer, now: float, *, wants_answer: bool) -> Datagram:
-        return self._plain(peer, codec.encode_hello(Hello(wants_answer)), now)
-
-    def _heartbeat(self, peer: Peer, now: float) -> Datagram:
-        beat = Heartbeat(peer.out.last, peer.out.oldest)
-        return self._plain(peer, codec.encode_heartbeat(beat), now)
-
-    def _repeat(self, peer: Peer, nack: Nack, now: float) -> list[Datagram]:
-        """Repeat what is asked for; say so where the ring no longer has it."""
-        datagrams = [
-            self._numbered(peer, entries, now, number)
-            for number, entries in peer.out.repeats(nack, now)
-        ]
-        peer.repairs += len(datagrams)
-        if widen(nack.first, peer.out.last) < peer.out.oldest:
-            datagrams.append(self._heartbeat(peer, now))
-        return datagrams
 
     def _answer_confirm(
         self, peer: Peer, header: Header, received: Received, now: float
     ) -> None:
         if header.flags & CONFIRM:
-            received.replies.append(self._plain(peer, b"", now))
-
-    def _flush(self, peer: Peer, now: float) -> list[Datagram]:
-        """Send touches and removals that have waited long enough."""
-        out = peer.out
-        if out.flush_due is None or out.flush_due > now:
-            return []
-        touches, removes = list(out.touches.values()), list(out.removes)
-        out.touches, out.removes, out.flush_due = {}, {}, None
-        entries = [
-            codec.encode_touches(touches[i : i + _BATCH], now)
-            for i in range(0, len(touches), _BATCH)
-        ] + [
-            codec.encode_removes(removes[i : i + _BATCH])
-            for i in range(0, len(removes), _BATCH)
-        ]
-        batches = pack(entries, self._room_bytes)
-        return [self._numbered(peer, batch, now) for batch in batches]
-
-    def _sync_burst(self, peer: Peer, now: float) -> list[Datagram]:
-        out = peer.out
-        bursts = out.sync_burst(self._host, self._room_bytes, now)
-        datagrams = [self._numbered(peer, batch, now) for batch in bursts]
-        if out.sync_queue is not None and not out.sync_queue:
-            out.sync_queue = None
-            done = codec.encode_sync_done(out.sync_number)
-            datagrams.append(self._numbered(peer, done, now))
-        return datagrams
-
-    def _control(self, peer: Peer, now: float) -> list[Datagram]:
-        """Make the questions and greetings that are due."""
-        datagrams = []
-        nacks = peer.inbox.nacks(now)
-        if nacks:
-            datagrams.append(self._plain(peer, codec.encode_nacks(nacks), now))
-        request = peer.inbox.sync_request(now)
-        if request is not None:
-            entry = codec.encode_sync_request(request)
-            datagrams.append(self._plain(peer, entry, now))
-        if peer.out.heartbeat(now) is not None:
-            datagrams.append(self._heartbeat(peer, now))
-        if peer.hello_due <= now:
-            peer.plan_hello(now)
-            datagrams.append(self._hello(peer, now, wants_answer=True))
-        return datagrams
+            received.replies.append(self._speaker.plain(peer, b"", now))
 
     # -- helpers
 

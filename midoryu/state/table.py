@@ -141,9 +141,9 @@ class ConnectionTable:
             the table is full of established connections and refuses the record.
         """
         old = self._records.get(connection.id)
+        connection.bucket = 0 if old is None else old.bucket
         if old is not None:
             connection.last_used = max(connection.last_used, old.last_used)
-            connection.bucket = old.bucket
             self._drop_keys(old)
             self._unreplied_count -= old.phase in UNREPLIED
         elif len(self._records) >= self._max and not self._evict():

@@ -257,3 +257,12 @@ def test_the_quick_direction_is_the_one_that_the_keys_say(count: int) -> None:
         other = (99, *key[1:])
         assert direction_of(one, other) is None
         assert direction_of(one, (key[0], UDP, *key[2:])) is None
+
+
+def test_a_copy_of_a_queued_record_under_a_new_id_ages_too() -> None:
+    table = ConnectionTable()
+    table.insert(record(5), 0.0)
+    first = table.get(5)
+    assert first is not None
+    table.insert(dataclasses.replace(first, id=6, ingress_device=70), 0.0)
+    assert {one.id for one in table.expire(240.0)} == {5, 6}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The datagrams of one host: each function makes what one peer is to be sent.
+
+`session` decides when; `peer` holds what was sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from midoryu.replication import entry as codec
+from midoryu.replication.entry import Heartbeat, Hello, Nack
+from midoryu.replication.peer import HELLO_IDLE_S, Peer
+from midoryu.replication.wire import (
+    NUMBERED,
+    Header,
+    Signer,
+    encode,
+    entries_bytes,
+    pack,
+    widen,
+)
+
+# Touches and ids in one entry: together less than any packet's room.
+_BATCH: Final = 64
+
+
+class Datagram(NamedTuple):
+    """A frame to send through the state port."""
+
+    peer: int
+    """Host key of the receiver."""
+    frame: bytes
+    """From the Ethernet header on."""
+
+
+class Speaker:
+    """Makes signed datagrams in the name of one host's present life."""
+
+    __slots__ = ("_epoch", "_host", "_signer", "room_bytes")
+
+    def __init__(self, host: int, epoch: int, signer: Signer, mtu_bytes: int) -> None:
+        self._host = host
+        self._epoch = epoch
+        self._signer = signer
+        self.room_bytes = entries_bytes(mtu_bytes)
+        """Room for entries in one datagram."""
+
+    def numbered(
+        self, peer: Peer, entries: bytes, now: float, number: int | None = None
+    ) -> Datagram:
+        """Make a datagram of the stream: a new one, or a repeat of `number`."""
+        if number is None:
+            number = peer.out.number(entries, now)
+        return self._datagram(peer, entries, number, NUMBERED, now)
+
+    def plain(self, peer: Peer, entries: bytes, now: float) -> Datagram:
+        """Make a datagram outside the stream; it tells the last number sent."""
+        return self._datagram(peer, entries, peer.out.last, 0, now)
+
+    def _datagram(
+        self, peer: Peer, entries: bytes, sequence: int, flags: int, now: float
+    ) -> Datagram:
+        peer.sent += 1
+        if peer.has_answered:
+            peer.hello_due = max(peer.hello_due, now + HELLO_IDLE_S)
+        header = Header(
+            self._host,
+            peer.host,
+            self._epoch,
+            peer.epoch,
+            sequence,
+            peer.inbox.arrived,
+            flags,
+        )
+        return Datagram(peer.host, encode(header, entries, self._signer))
+
+    def hello(self, peer: Peer, now: float, *, wants_answer: bool) -> Datagram:
+        """Greet a peer; without entries of the stream, so it is never repeated."""
+        return self.plain(peer, codec.encode_hello(Hello(wants_answer)), now)
+
+    def heartbeat(self, peer: Peer, now: float) -> Datagram:
+        """Say what was sent and what can be repeated."""
+        beat = Heartbeat(peer.out.last, peer.out.oldest)
+        return self.plain(peer, codec.encode_heartbeat(beat), now)
+
+    def repeat(self, peer: Peer, nack: Nack, now: float) -> list[Datagram]:
+        """Repeat what is asked for; say so where the ring no longer has it."""
+        datagrams = [
+            self.numbered(peer, entries, now, number)
+            for number, entries in peer.out.repeats(nack, now)
+        ]
+        peer.repairs += len(datagrams)
+        if widen(nack.first, peer.out.last) < peer.out.oldest:
+            datagrams.append(self.heartbeat(peer, now))
+        return datagrams
+
+    def flush(self, peer: Peer, now: float) -> list[Datagram]:
+        """Send touches and removals that have waited long enough."""
+        out = peer.out
+        if out.flush_due is None or out.flush_due > now:
+            return []
+        touches, removes = list(out.touches.values()), list(out.removes)
+        out.touches, out.removes, out.flush_due = {}, {}, None
+        entries = [
+            codec.encode_touches(touches[i : i + _BATCH], now)
+            for i in range(0, len(touches), _BATCH)
+        ] + [
+            codec.encode_removes(removes[i : i + _BATCH])
+            for i in range(0, len(removes), _BATCH)
+        ]
+        batches = pack(entries, self.room_bytes)
+        return [self.numbered(peer, batch, now) for batch in batches]
+
+    def sync_burst(self, peer: Peer, now: float) -> list[Datagram]:
+        """Send the next part of a sync, and its end after the last."""
+        out = peer.out
+        bursts = out.sync_burst(self._host, self.room_bytes, now)
+        datagrams = [self.numbered(peer, batch, now) for batch in bursts]
+        if out.sync_queue is not None and not out.sync_queue:
+            out.sync_queue = None
+            done = codec.encode_sync_done(out.sync_number)
+            datagrams.append(self.numbered(peer, done, now))
+        return datagrams
+
+    def control(self, peer: Peer, now: float) -> list[Datagram]:
+        """Make the questions and greetings that are due."""
+        datagrams = []
+        nacks = peer.inbox.nacks(now)
+        if nacks:
+            datagrams.append(self.plain(peer, codec.encode_nacks(nacks), now))
+        request = peer.inbox.sync_request(now)
+        if request is not None:
+            entry = codec.encode_sync_request(request)
+            datagrams.append(self.plain(peer, entry, now))
+        if peer.out.heartbeat(now) is not None:
+            datagrams.append(self.heartbeat(peer, now))
+        if peer.hello_due <= now:
+            peer.plan_hello(now)
+            datagrams.append(self.hello(peer, now, wants_answer=True))
+        return datagrams
