@@ -45,7 +45,7 @@ def complain(walk: Walk, vport: Vport, complaint: Complaint, reason: Reason) -> 
     Returns:
         Consumed when an error went out, Drop when it must not.
     """
-    packet = walk.current()
+    packet = walk.as_arrived()
     # An error quotes the packet, so each one needs its own.
     walk.fields |= field.PAYLOAD
     if walk.generated or not build.may_send_error(packet):
@@ -70,7 +70,7 @@ def complain(walk: Walk, vport: Vport, complaint: Complaint, reason: Reason) -> 
 
 def refuse(walk: Walk, vport: Vport, reason: Reason) -> Outcome:
     """Answer a packet that nobody takes: reset TCP, complain about others."""
-    packet = walk.current()
+    packet = walk.as_arrived()
     if packet.ip_proto != protocol.TCP or packet.ip_frag:
         kind = (
             Complaint.PORT_UNREACHABLE
@@ -95,9 +95,9 @@ def deliver(walk: Walk, vport: Vport) -> Outcome:
     if (packet.ip_proto, packet.headers.l4_src) not in _QUERIES or packet.ip_frag:
         return refuse(walk, vport, Reason.LOCAL)
     walk.fields |= field.PAYLOAD
-    current = walk.current()
+    packet = walk.as_arrived()
     walk.emit(
         vport.key,
-        build.echo_reply(current, mac_src=vport.mac, mac_dst=current.headers.eth_src),
+        build.echo_reply(packet, mac_src=vport.mac, mac_dst=packet.headers.eth_src),
     )
     return Consumed(Reason.ANSWERED)

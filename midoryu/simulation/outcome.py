@@ -13,7 +13,7 @@ from typing import NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.packet.packet import Embedded, Headers, Packet
-from midoryu.state.connection import Connection
+from midoryu.state.connection import Connection, StateKey
 from midoryu.state.table import Hit
 from midoryu.topology.tag import Tag
 
@@ -92,10 +92,20 @@ class LeaseWanted(NamedTuple):
     address: int
 
 
+class StateWanted(NamedTuple):
+    """A packet in the middle of a connection whose record another host may have."""
+
+    keys: tuple[StateKey, ...]
+    """Where its record was looked for, in order."""
+
+
+Wanted = Union[NeighborWanted, LeaseWanted, StateWanted]
+
+
 class Blocked(NamedTuple):
     """It cannot go on until something is known; then it is simulated again."""
 
-    wanted: Union[NeighborWanted, LeaseWanted]
+    wanted: Wanted
 
 
 Outcome = Union[Forward, Flood, Drop, ErrorDrop, Consumed, Blocked]

@@ -48,6 +48,7 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
         The vport to leave by (the headers are ready for its link), or how it ended.
     """
     walk.tags.add(device_tag(router.row.key))
+    walk.arrive()
     packet, headers = walk.packet, walk.headers
     if packet.vlan:
         return Drop(Reason.NOT_IP)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Union
 
+from midoryu.packet import protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
 from midoryu.simulation import network, router
@@ -27,6 +28,7 @@ from midoryu.simulation.outcome import (
     Outcome,
     Reason,
     Simulation,
+    StateWanted,
 )
 from midoryu.simulation.port import is_allowed
 from midoryu.simulation.walk import Walk, World
@@ -47,6 +49,7 @@ def simulate(
     *,
     now: float,
     give_up: bool = False,
+    ask_peers: bool = False,
     trace: bool = False,
 ) -> Simulation:
     """Simulate a packet that enters the overlay by an exterior vport.
@@ -58,15 +61,30 @@ def simulate(
         now: monotonic seconds, for the admission of new connections.
         give_up: a next hop that is still unknown will not answer any more: the sender
             is told instead of the packet being Blocked.
+        ask_peers: a packet in the middle of a connection without a record is Blocked:
+            another host may have the record.
         trace: leave a line for each step.
     """
     walk = Walk(packet, vport, world, trace=trace)
     outcome, egress_device = _run(walk, vport, give_up=give_up)
+    if ask_peers and _lacks_state(walk, outcome):
+        wanted = StateWanted(walk.missed_keys())
+        walk.emissions.clear()
+        return _result(walk, Blocked(wanted), None, (vport.key,))
     connection = _connection(walk, outcome, egress_device)
     if connection is not None and walk.hit is None and not world.connections.admit(now):
         outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
         walk.emissions.clear()
     return _result(walk, outcome, connection, (vport.key,))
+
+
+def _lacks_state(walk: Walk, outcome: Outcome) -> bool:
+    """Tell whether a record that another host may have would change the outcome."""
+    if walk.hit is not None or not walk.tracked:
+        return False
+    if isinstance(outcome, Drop) and outcome.reason is Reason.NO_BINDING:
+        return walk.ip_proto != protocol.TCP or not walk.is_beginning
+    return not walk.is_beginning
 
 
 def simulate_emission(
@@ -188,6 +206,7 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
 def _filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
     """End a packet at a vport's chain; only a router can answer a rejected one."""
     if walk.world.topology.router(vport.device) is not None:
+        walk.arrive()
         return router.filtered(walk, vport, verdict)
     return Drop(Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED)
 

@@ -58,8 +58,10 @@ class Walk:
     """One packet on its way."""
 
     __slots__ = (
+        "_arrived",
         "_id_counts",
         "_looked_up",
+        "_missed",
         "devices",
         "emissions",
         "fields",
@@ -110,7 +112,9 @@ class Walk:
         self.emissions: list[Emission] = []
         self.learned: list[Union[MacSeen, NeighborSeen]] = []
         self.steps: Union[list[Step], None] = [] if trace else None
+        self._arrived: tuple[Headers, Union[Embedded, None]] = (self.headers, None)
         self._looked_up = False
+        self._missed: list[StateKey] = []
         self._id_counts = False
 
     def note(self, device: str, verb: str, detail: str = "") -> None:
@@ -201,7 +205,9 @@ class Walk:
         for key in keys:
             self.tags.add(key)
             hit = connections.find(key)
-            if hit is not None:
+            if hit is None:
+                self._missed.append(key)
+            else:
                 self.hit = hit
                 if key is not keys[0]:
                     self.count_id()
@@ -235,6 +241,20 @@ class Walk:
             if verdict is TcpVerdict.INVALID:
                 return CT_INVALID
         return CT_NEW
+
+    @property
+    def is_beginning(self) -> bool:
+        """It may be the first packet of a connection."""
+        if self.is_error or self._is_lone_reply():
+            return False
+        return (
+            self.packet.ip_proto != protocol.TCP
+            or tcp_verdict(self.packet.tcp_flags) is TcpVerdict.NEW
+        )
+
+    def missed_keys(self) -> tuple[StateKey, ...]:
+        """List the keys by which its record was looked for in vain, in order."""
+        return tuple(self._missed)
 
     def _is_lone_reply(self) -> bool:
         proto, kind = self.packet.ip_proto, self.packet.headers.l4_src
@@ -296,22 +316,27 @@ class Walk:
         ports = query_ports(self.packet.ip_proto, headers.l4_src, 0)
         return ports is not None and ports[1] != 0
 
-    def current(self) -> Packet:
-        """Return the packet as it looks now, as if it had just come in."""
-        return decode(self.current_frame())
-
-    def current_frame(self) -> bytes:
-        """Return the frame as it looks now."""
+    def arrive(self) -> None:
+        """Keep how it looks before a router changes it."""
         quoted = self.quoted
+        self._arrived = (self.headers.copy(), replace(quoted) if quoted else None)
+
+    def as_arrived(self) -> Packet:
+        """Return the packet as it reached the router where it is.
+
+        What a router says about a packet, it says about what its sender knows: not
+        about the router's own translations.
+        """
+        headers, quoted = self._arrived
         if quoted is None:
-            return rewrite(self.packet, self.headers)
+            return decode(rewrite(self.packet, headers))
         embedded = EmbeddedRewrite(
             ip_src=quoted.ip_src,
             ip_dst=quoted.ip_dst,
             l4_src=quoted.l4_src,
             l4_dst=quoted.l4_dst,
         )
-        return rewrite(self.packet, self.headers, embedded)
+        return decode(rewrite(self.packet, headers, embedded))
 
     def emit(self, vport: int, frame: bytes) -> None:
         """Let a device send a frame out of one of its vports."""
