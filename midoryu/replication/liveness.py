@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which peers are alive: members of an ingress set beat each other.
+
+Sans-IO like its neighbour `session`, which makes the beats and tells what was heard;
+the engine decides whom to watch, and what a death means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+DEFAULT_INTERVAL_S: Final = 0.1
+DEFAULT_MULTIPLIER: Final = 3
+# A peer that was never heard gets this long to say something.
+_GRACE_S: Final = 1.0
+
+
+class Changes(NamedTuple):
+    """What one tick found out."""
+
+    beat: bool
+    """It is time to beat."""
+    died: tuple[int, ...]
+    """Host keys that have been silent for too long."""
+    revived: tuple[int, ...]
+    """Host keys that were dead and have been heard again."""
+
+
+class Liveness:
+    """Silence of watched peers, measured.
+
+    Args:
+        interval_s: seconds between two beats.
+        multiplier: a peer is dead after so many intervals of silence.
+    """
+
+    def __init__(
+        self,
+        interval_s: float = DEFAULT_INTERVAL_S,
+        multiplier: int = DEFAULT_MULTIPLIER,
+    ) -> None:
+        self._interval_s = interval_s
+        self._limit_s = interval_s * multiplier
+        self._heard: dict[int, float] = {}
+        self._dead: set[int] = set()
+        self._revived: set[int] = set()
+        self._next_beat = 0.0
+
+    @property
+    def watched(self) -> frozenset[int]:
+        """The peers whose silence counts."""
+        return frozenset(self._heard)
+
+    @property
+    def dead(self) -> frozenset[int]:
+        """The watched peers that are held for dead."""
+        return frozenset(self._dead)
+
+    def watch(self, hosts: Iterable[int], now: float) -> None:
+        """Watch just these peers; a new one has some time to be heard first."""
+        wanted = set(hosts)
+        for host in self._heard.keys() - wanted:
+            del self._heard[host]
+            self._dead.discard(host)
+            self._revived.discard(host)
+        for host in wanted - self._heard.keys():
+            self._heard[host] = now + _GRACE_S - self._limit_s
+
+    def heard(self, host: int, now: float) -> bool:
+        """Note that a packet of a peer came; tell whether it was held for dead."""
+        if host not in self._heard:
+            return False
+        self._heard[host] = max(self._heard[host], now)
+        if host not in self._dead:
+            return False
+        self._dead.discard(host)
+        self._revived.add(host)
+        return True
+
+    def tick(self, now: float) -> Changes:
+        """Say whether to beat, and who died or came back since the last tick.
+
+        After a pause of this program itself (longer than the limit), nobody is judged:
+        the peers' packets of that time may still wait to be read.
+        """
+        if not self._heard:
+            return Changes(False, (), ())
+        late = self._next_beat and now - self._next_beat > self._limit_s
+        beat = now >= self._next_beat
+        if late:
+            for host in self._heard.keys() - self._dead:
+                self._heard[host] = max(self._heard[host], now - self._limit_s / 2)
+        if beat:
+            self._next_beat = now + self._interval_s
+        died = tuple(
+            host
+            for host, instant in self._heard.items()
+            if host not in self._dead and now - instant >= self._limit_s
+        )
+        self._dead.update(died)
+        revived = tuple(self._revived)
+        self._revived.clear()
+        return Changes(beat, died, revived)
+
+    def deadline(self) -> float | None:
+        """Return the instant when `tick` has something to do, None for never."""
+        return self._next_beat if self._heard else None

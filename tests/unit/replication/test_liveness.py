@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from midoryu.replication.liveness import Liveness
+
+
+def run(liveness: Liveness, start: float, seconds: float, *talking: int) -> list[int]:
+    died: list[int] = []
+    for step in range(round(seconds / 0.05)):
+        now = start + step * 0.05
+        for host in talking:
+            liveness.heard(host, now)
+        died += liveness.tick(now).died
+    return died
+
+
+def test_a_silent_peer_is_dead_after_three_beats() -> None:
+    liveness = Liveness()
+    liveness.watch([1, 2], 100.0)
+    assert run(liveness, 100.0, 5.0, 1, 2) == []
+    assert run(liveness, 105.0, 0.2, 1) == []
+    assert run(liveness, 105.2, 0.2, 1) == [2]
+    assert liveness.dead == {2}
+
+
+def test_a_peer_that_is_heard_again_comes_back_once() -> None:
+    liveness = Liveness()
+    liveness.watch([2], 100.0)
+    run(liveness, 100.0, 2.0)
+    assert liveness.dead == {2}
+    assert liveness.heard(2, 102.0)
+    assert liveness.tick(102.0).revived == (2,)
+    assert liveness.tick(102.1).revived == ()
+    assert liveness.dead == frozenset()
+
+
+def test_a_new_peer_has_a_second_to_be_heard() -> None:
+    liveness = Liveness()
+    liveness.watch([2], 100.0)
+    assert run(liveness, 100.0, 0.95) == []
+    assert run(liveness, 100.95, 0.2) == [2]
+
+
+def test_a_pause_of_this_program_kills_nobody() -> None:
+    liveness = Liveness()
+    liveness.watch([2], 100.0)
+    run(liveness, 100.0, 2.0, 2)
+    assert liveness.tick(104.0).died == ()
+    liveness.heard(2, 104.01)
+    assert liveness.tick(104.1).died == ()
+    assert run(liveness, 104.2, 0.5) == [2]
+
+
+def test_nobody_watched_needs_no_beat() -> None:
+    liveness = Liveness()
+    assert liveness.deadline() is None
+    liveness.watch([2], 1.0)
+    assert liveness.tick(1.0).beat
+    assert not liveness.tick(1.05).beat
+    liveness.watch([], 1.1)
+    assert liveness.deadline() is None
