@@ -140,7 +140,9 @@ class AgentHost:
             f"--log-file={self.dir}/agent.log",
             "midoryu.agent",
         )
-        wait_for((self.dir / "agent.sock").exists)
+        there = (self.dir / "agent.sock").exists
+        wait_for(lambda: there() or agent.poll() is not None)
+        assert agent.poll() is None, (self.dir / "agent.out").read_text()
         return agent
 
     def close(self) -> None:

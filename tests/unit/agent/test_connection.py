@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages are cut out of a stream of bytes, whatever its pieces."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from midoryu.agent.connection import Connection
+from midoryu.agent.framework import DEAD, MAIN
+from midoryu.openflow import wire
+
+
+class Owner:
+    """Notes what it gets."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.flushes = 0
+
+    def receive(self, _connection: object, _kind: int, message: bytes) -> None:
+        self.messages.append(message)
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def disconnected(self, _connection: object) -> None:
+        """Nothing to forget."""
+
+
+class Brick:
+    """Ryu's event source, with nobody who listens."""
+
+    def send_event_to_observers(self, *_: object) -> None:
+        """Nobody is there."""
+
+
+@pytest.fixture
+def connection() -> Connection:
+    """Give a connection after its handshake, without a socket."""
+    made = Connection.__new__(Connection)
+    made._owner = Owner()
+    made._served = False
+    made.ofp_brick = Brick()
+    made.state = MAIN
+    made.close = lambda: setattr(made, "state", DEAD)
+    return made
+
+
+def message(size: int) -> bytes:
+    return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + size, 1) + bytes(size)
+
+
+def test_whole_messages_are_handed_over_and_the_rest_is_kept(connection) -> None:
+    stream = message(3) + message(0) + message(90)
+
+    rest = connection._consume(stream[:-1])
+
+    assert connection._owner.messages == [message(3), message(0)]
+    assert rest == message(90)[:-1]
+    assert connection._consume(rest + stream[-1:]) == b""
+    assert connection._owner.messages[2:] == [message(90)]
+
+
+def test_what_many_messages_caused_is_sent_in_between(connection) -> None:
+    connection._consume(message(0) * 100)
+
+    assert connection._owner.flushes == 4
+
+
+def test_an_impossible_length_ends_the_connection(connection) -> None:
+    assert connection._consume(b"\x04\x0a\x00\x07" + bytes(20)) == b""
+
+    assert connection.state == DEAD
+    assert connection._owner.messages == []
