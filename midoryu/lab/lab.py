@@ -309,12 +309,13 @@ class Lab:
         return self.nsdb.ctl(*arguments)
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until every running agent has its host's vports up.
+        """Wait until every running agent has its vports up and heard the others.
 
         Raises:
             LabError: not in time; tells what is missing and the end of a log.
         """
-        Readiness(self.hosts).wait(timeout_s)
+        running = {n: h for n, h in self.hosts.items() if h.is_running("agent")}
+        Readiness(running).wait(timeout_s)
 
     def _clear_remains(self) -> None:
         plan = self.store.plan()

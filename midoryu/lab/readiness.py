@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When is a lab ready? When each agent has every vport of its host up.
+"""When is a lab ready? When each agent has its host's vports up and hears its peers.
 
 `lab` waits on it and shows it in `status`.
 """
@@ -24,7 +24,9 @@ class Readiness:
         self.hosts = hosts
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until every agent has all its vports up.
+        """Wait until every agent has all its vports up and has heard all others.
+
+        Until then the userspace datapath may lose the first packet to a peer.
 
         Raises:
             LabError: an agent ended, or not all are up in time; with its log's end.
@@ -38,18 +40,30 @@ class Readiness:
             waiting = [node for node in waiting if self.missing(node)]
             if waiting and time.monotonic() > deadline:
                 missing = ", ".join(self.missing(waiting[0]))
-                reason = f"after {timeout_s:g} s still not up: {missing}"
+                reason = f"after {timeout_s:g} s still missing: {missing}"
                 raise _failure(waiting[0], reason)
             if waiting:
                 time.sleep(_POLL_S)
 
     def missing(self, node: HostNode) -> list[str]:
-        """Return what is not up yet on a host: `agent`, or names of vports."""
+        """Return what is not there yet on a host: `agent`, vports, or peers."""
         up = self.vports_of(node)
         if up is None:
             return ["agent"]
         wanted = [plug.vport for plug in node.spec.plugs(node.name) if plug.vport]
-        return [vport for vport in wanted if vport not in up]
+        vports = [f"vport {vport}" for vport in wanted if vport not in up]
+        return vports or self._silent_peers(node)
+
+    def _silent_peers(self, node: HostNode) -> list[str]:
+        try:
+            peers = node.agent_query("peers", {}, timeout_s=2.0)
+        except LabError:
+            return ["agent"]
+        return [
+            f"word from {name}"
+            for name in self.hosts
+            if name != node.name and not peers.get(name, {}).get("answered")
+        ]
 
     def vports_of(self, node: HostNode) -> Optional[list[str]]:
         """Return the vports that the agent has up; None while it does not answer."""
