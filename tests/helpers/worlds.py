@@ -82,8 +82,14 @@ V6: Final = Family(
 FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
 
 
-def two_networks(family: Family, **vm2: Any) -> Builder:
-    """Networks a (vm1, vm3) and b (vm2) around router r, whose uplink r/up goes out."""
+def two_networks(family: Family, *, default: bool = True, **vm2: Any) -> Builder:
+    """Networks a (vm1, vm3) and b (vm2) around router r, whose uplink r/up goes out.
+
+    Args:
+        family: of all addresses.
+        default: whether there is a default route.
+        vm2: fields of vm2's row, filters for example.
+    """
     b = Builder()
     b.host("node1", "172.31.0.1")
     b.host("node2", "172.31.0.2")
@@ -103,7 +109,8 @@ def two_networks(family: Family, **vm2: Any) -> Builder:
     b.attach("r", "b", f"{family.ip(2, 1)}/{family.bits}")
     uplink = f"{family.uplink}/{30 if family is V4 else 64}"
     b.vport("r/up", host="node2", mac="02:cc:00:00:00:01", ip=uplink)
-    b.route("r", family.default, via=family.gateway)
+    if default:
+        b.route("r", family.default, via=family.gateway)
     neighbor(b, "r", family.gateway, GATEWAY_MAC)
     return b
 
