@@ -50,6 +50,7 @@ class Builder:
         """
         start = time.monotonic()
         names = wire.namespaces(self.spec, self.store)
+        wire.refuse_taken_namespaces(names)
         self.store.begin(self.spec, names, agents)
         report(f"{len(names)} namespaces, {len(self.spec.links)} links")
         wire.make_namespaces(names)

@@ -29,20 +29,27 @@ def namespaces(spec: LabSpec, store: Store) -> tuple[str, ...]:
     return tuple(store.namespace(node) for node in nodes)
 
 
-def make_namespaces(names: Iterable[str]) -> None:
-    """Make network namespaces.
+def refuse_taken_namespaces(names: Iterable[str]) -> None:
+    """Make sure that no namespace exists yet; call it before they are written down.
 
     Raises:
-        LabError: one exists already, or may not be made.
+        LabError: one exists already.
     """
-    wanted = list(names)
-    taken = [name for name in wanted if (NETNS_DIR / name).exists()]
+    taken = [name for name in names if (NETNS_DIR / name).exists()]
     if taken:
         raise LabError(
             f"network namespace `{taken[0]}` exists already and is not this lab's; "
             "choose another --name"
         )
-    _batch(f"netns add {name}" for name in wanted)
+
+
+def make_namespaces(names: Iterable[str]) -> None:
+    """Make network namespaces.
+
+    Raises:
+        LabError: one may not be made.
+    """
+    _batch(f"netns add {name}" for name in names)
 
 
 def remove_namespaces(names: Iterable[str]) -> None:

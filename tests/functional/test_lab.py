@@ -202,6 +202,18 @@ def test_failure_in_the_middle_leaves_nothing(make_lab: LabMaker) -> None:
     assert not lab.store.directory.exists()
 
 
+def test_namespace_of_somebody_else_is_left_alone() -> None:
+    lab = Lab({"hosts": ["a"]}, name="taken", agents=False)
+    subprocess.run(["ip", "netns", "add", "taken.a"], check=True)
+    try:
+        with pytest.raises(LabError, match="`taken.a` exists already"):
+            lab.up()
+        assert (NETNS / "taken.a").exists()
+        assert not lab.store.directory.exists()
+    finally:
+        subprocess.run(["ip", "netns", "del", "taken.a"], check=True)
+
+
 @pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.3, 0.4])
 @pytest.mark.parametrize("then", ["down", "up"])
 def test_killed_up_leaves_nothing_that_stands_in_the_way(
