@@ -66,6 +66,21 @@ def evaluate(walk: Walk, key: str) -> Verdict:
     return decided
 
 
+def expect_return(walk: Walk, key: str) -> None:
+    """Track a packet whose returns a stateful chain will judge, which it passes by.
+
+    A vport has a chain for each way; what is let through one must come back by the
+    other.
+    """
+    if not key or walk.generated:
+        return
+    walk.tags.add(chain_tag(key))
+    chain = walk.world.topology.chain(key)
+    stateful = chain is not None and chain.stateful
+    if stateful and walk.is_ip and not walk.is_neighbor_talk:
+        walk.track()
+
+
 def _decide(walk: Walk, chain: CompiledChain, depth: int) -> Union[Verdict, None]:
     # None: no rule decided, or one said "return".
     talk = walk.is_neighbor_talk

@@ -15,7 +15,7 @@ from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
 from midoryu.simulation import network, router
 from midoryu.simulation.answer import Complaint, complain
-from midoryu.simulation.filter import Verdict, evaluate
+from midoryu.simulation.filter import Verdict, evaluate, expect_return
 from midoryu.simulation.network import EVERYWHERE, Everywhere
 from midoryu.simulation.outcome import (
     Blocked,
@@ -184,6 +184,7 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     verdict = evaluate(walk, vport.ingress_chain)
     if verdict is not Verdict.ACCEPT:
         return _filtered(walk, vport, verdict)
+    expect_return(walk, vport.egress_chain)
     network_view = topology.network(vport.device)
     if network_view is not None:
         switched = network.forward(walk, network_view, vport)
@@ -223,6 +224,7 @@ def _leave(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     if verdict is not Verdict.ACCEPT:
         reason = Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED
         return Drop(reason)
+    expect_return(walk, vport.ingress_chain)
     if not vport.peer:
         return Forward(vport.key)
     peer = topology.vport(vport.peer)

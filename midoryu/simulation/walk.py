@@ -163,10 +163,12 @@ class Walk:
         """Return the tuple as it came in, in the form that its record is kept by."""
         return self._tuple4_of(self.packet.headers, with_id=self._id_counts)
 
-    def _tuple4(self, *, with_id: bool) -> FourTuple:
-        if self.quoted is not None:
-            return reverse(_quoted_tuple(self.quoted, with_id=with_id))
-        return self._tuple4_of(self.headers, with_id=with_id)
+    def _tuple4(self, *, with_id: bool, as_it_came: bool = False) -> FourTuple:
+        quoted = self.packet.embedded if as_it_came else self.quoted
+        if quoted is not None:
+            return reverse(_quoted_tuple(quoted, with_id=with_id))
+        headers = self.packet.headers if as_it_came else self.headers
+        return self._tuple4_of(headers, with_id=with_id)
 
     def _tuple4_of(self, headers: Headers, *, with_id: bool) -> FourTuple:
         proto = self.packet.ip_proto
@@ -188,7 +190,8 @@ class Walk:
         if not self._looked_up:
             self._looked_up = True
             if self.hit is None:
-                self.find_at(self.ingress.device)
+                # A floating address may have changed the headers since.
+                self._find(self.ingress.device, as_it_came=True)
 
     def find_at(self, device: int) -> Union[Hit, None]:
         """Look its connection up as it presents itself to a device.
@@ -197,11 +200,16 @@ class Walk:
         the flow goes. An ICMP query is first looked for without its identifier, which
         OpenFlow cannot match; only NAT makes the identifier count.
         """
+        return self._find(device, as_it_came=False)
+
+    def _find(self, device: int, *, as_it_came: bool) -> Union[Hit, None]:
         self._read_tuple()
         connections, proto = self.world.connections, self.ip_proto
-        keys: list[StateKey] = [(device, proto, *self._tuple4(with_id=False))]
-        if proto in (protocol.ICMP, protocol.ICMPV6):
-            keys.append((device, proto, *self._tuple4(with_id=True)))
+        with_ids = (False, True) if self._has_id() else (False,)
+        keys: list[StateKey] = [
+            (device, proto, *self._tuple4(with_id=with_id, as_it_came=as_it_came))
+            for with_id in with_ids
+        ]
         for key in keys:
             self.tags.add(key)
             hit = connections.find(key)
@@ -214,9 +222,12 @@ class Walk:
                 return hit
         return None
 
+    def _has_id(self) -> bool:
+        return self.ip_proto in (protocol.ICMP, protocol.ICMPV6)
+
     def count_id(self) -> None:
         """Make the identifier of an ICMP query part of its connection's tuple."""
-        if self.ip_proto in (protocol.ICMP, protocol.ICMPV6):
+        if self._has_id():
             self._id_counts = True
             self.fields |= field.ICMP_ID
 
