@@ -34,7 +34,7 @@ from midoryu.agent.control import ControlServer
 from midoryu.agent.driver import Driver
 from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
 from midoryu.agent.pump import Pump
-from midoryu.engine.effect import NsdbWrite
+from midoryu.engine.effect import NsdbWrite, SetVportStatus
 from midoryu.errors import MidoryuError
 from midoryu.ovs.client import BridgeReady, OvsdbClient, OvsWarning
 
@@ -75,6 +75,8 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         )
         self._ovs = OvsdbClient(config.ovs)
         self._ovs_pump = Pump(self._ovs, self._from_ovs)
+        self._to_mark: set[int] = set()
+        self.driver.status_written = self._mark_later
         self._nsdb = _nsdb_client(config)
         self._nsdb_pump: Pump | None = None
         if self._nsdb is not None:
@@ -110,6 +112,21 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
             return
         self._nsdb.write(writes)
         self._nsdb_pump.wake()
+
+    def _mark_later(self, status: SetVportStatus) -> None:
+        """Mark a vport's interface once its flows have left for the switch."""
+        if not status.up:
+            return
+        if not self._to_mark:
+            hub.spawn_after(0.0, self._mark_installed)
+        self._to_mark.add(status.vport)
+
+    def _mark_installed(self) -> None:
+        rows: Any = self.driver.inspect("vports", {})
+        ofports = [row["ofport"] for row in rows if row["key"] in self._to_mark]
+        self._to_mark.clear()
+        self._ovs.mark_installed(self._ovs.iface_ids(ofports))
+        self._ovs_pump.wake()
 
     def _stop(self, number: int, _frame: object) -> None:
         """End at once: flows go on in the switch, and nothing is taken back."""

@@ -85,6 +85,12 @@ class OvsdbClient:
         if self._transaction is not None:
             self._transaction.wait(poller)
 
+    def iface_ids(self, ofports: Iterable[int]) -> list[str]:
+        """Return the iface-ids of interfaces, as last reported."""
+        wanted = set(ofports)
+        known = (self._interfaces or {}).items()
+        return [iface_id for iface_id, ofport in known if ofport in wanted]
+
     def mark_installed(self, iface_ids: Iterable[str]) -> None:
         """Write `midoryu-installed` at interfaces whose flows are in."""
         self._to_mark.update(iface_ids)

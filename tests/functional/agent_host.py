@@ -43,8 +43,8 @@ class AgentHost:
     """A host in a namespace of its own; `close` leaves nothing behind."""
 
     def __init__(self, tunnel_type: str = "gre") -> None:
-        self.namespace = f"mrt{os.getpid()}"
         self.dir = Path(tempfile.mkdtemp(prefix="mrt-"))
+        self.namespace = self.dir.name
         self.tunnel_type = tunnel_type
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self.run("ip", "netns", "add", self.namespace)

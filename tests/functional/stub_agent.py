@@ -31,6 +31,7 @@ class StubEngine:
     def __init__(self, _config: Any, _now: float) -> None:
         self.events: list[str] = []
         self.next = Effects()
+        self.vports: dict[int, int] = {}
 
     def handle(self, happened: Any, now: float) -> Effects:
         """Note the event; hand over what the test asked for."""
@@ -47,6 +48,8 @@ class StubEngine:
             effects.flow_mods += map(flow.InstallFlow, flows)
         if isinstance(happened, event.InterfacesChanged):
             for ofport in happened.ofport_by_iface_id.values():
+                self.vports[100 + ofport] = ofport
+                effects.nsdb_writes.append(effect.SetVportStatus(100 + ofport, True))
                 effects.flow_mods += vport_flows(
                     100 + ofport, ofport, meter=ofport, rate_pps=1000, burst=100
                 )
@@ -57,6 +60,8 @@ class StubEngine:
         if query == "do":
             self.next = eval(arguments["effects"], dict(NAMES))  # noqa: S307
             return True
+        if query == "vports":
+            return [{"key": key, "ofport": port} for key, port in self.vports.items()]
         if query == "events":
             return self.events
         raise ValueError(f"unknown query {query!r}")

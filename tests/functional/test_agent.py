@@ -136,6 +136,14 @@ def test_base_flows_stand(host: AgentHost) -> None:
     assert "CONTROLLER:65535" in flows
 
 
+def test_an_interface_whose_flows_are_in_is_marked(host: AgentHost) -> None:
+    wait_for(
+        lambda: (
+            "midoryu-installed" in host.vsctl("get", "interface", "v1", "external_ids")
+        )
+    )
+
+
 def test_what_somebody_changes_at_the_bridge_is_put_back(host: AgentHost) -> None:
     host.vsctl("set", "bridge", "br-int", "fail_mode=standalone")
     host.vsctl("set", "interface", "mr-state", "options:tos=0")
@@ -383,6 +391,32 @@ def test_flows_come_back_equal_when_the_agent_starts_again(host: AgentHost) -> N
     assert {value for value in found if value.priority >= 2000} == set(flows)
 
 
+def test_a_foreign_switch_and_garbage_do_not_disturb_the_local_one(
+    host: AgentHost,
+) -> None:
+    before = host.ask("agent")
+    host.inside(
+        *(
+            "bash",
+            "-c",
+            "exec 3<>/dev/tcp/127.0.0.1/6653; head -c 9000 /dev/urandom >&3",
+        )
+    )
+    host.vsctl(
+        *("add-br", "br-bad", "--", "set", "bridge", "br-bad", "datapath_type=netdev"),
+        *("--", "set-controller", "br-bad", "tcp:127.0.0.1:6653"),
+    )
+
+    wait_for(lambda: host.ask("agent")["foreign_switches"])
+    host.vsctl("del-br", "br-bad")
+
+    after = host.ask("agent")
+    assert (after["switch_ready"], after["connections"]) == (
+        True,
+        before["connections"],
+    )
+
+
 def test_sigterm_ends_the_agent_quickly_and_leaves_no_socket(host: AgentHost) -> None:
     began = time.monotonic()
     host.stop("agent")
@@ -391,6 +425,12 @@ def test_sigterm_ends_the_agent_quickly_and_leaves_no_socket(host: AgentHost) ->
     assert not (host.dir / "agent.sock").exists()
     host.start_agent()
     host.wait_ready()
+
+
+def test_the_listener_is_on_loopback_only(host: AgentHost) -> None:
+    listeners = host.inside("ss", "-Hltn").splitlines()
+
+    assert [line.split()[3] for line in listeners] == ["127.0.0.1:6653"]
 
 
 def test_a_restart_of_the_switch_is_survived(host: AgentHost) -> None:
@@ -403,3 +443,46 @@ def test_a_restart_of_the_switch_is_survived(host: AgentHost) -> None:
     wait_for(lambda: host.ask("agent")["connections"] > before, 30)
     host.wait_ready()
     wait_for(lambda: host.flows().count("actions=drop") >= 3)
+
+
+@pytest.mark.parametrize("tunnel_type", ["vxlan", "geneve"])
+def test_other_tunnels_keep_state_and_data_apart_too(tunnel_type: str) -> None:
+    host = AgentHost(tunnel_type)
+    try:
+        host.start_agent()
+        host.wait_ready()
+        host.watch("u1p")
+        connected = host.events(SwitchConnected)[-1]
+        for key, ofport in (
+            (0xFFFFFF, connected.state_ofport),
+            (77, connected.gre_ofport),
+        ):
+            out = ((flow.SET_TUNNEL, key, PEER), (flow.OUTPUT, ofport))
+            host.do(Effects(packet_outs=[PacketOut(VM_FRAME, out)]))
+            outer = next_udp(host)
+            # RFC 7348, section 5; RFC 8926, section 3.4: the key's place is the same.
+            assert int.from_bytes(outer[46:49], "big") == key
+            assert outer[15] == (0xB8 if key == 0xFFFFFF else 0)
+            assert outer[50:] == VM_FRAME
+            host.send("u1p", from_peer(host, as_if_from_peer(outer)))
+        seen = packet_in_with(host, b"from vm")
+        assert (seen.in_port, seen.tunnel_key) == (connected.state_ofport, 0xFFFFFF)
+        assert seen.tunnel_source == PEER
+        assert len(host.events(PacketIn)) == 1
+    finally:
+        host.close()
+
+
+def next_udp(host: AgentHost) -> bytes:
+    """Return the next UDP packet to the peer."""
+    while True:
+        frame = host.next_frame("u1p")
+        assert frame is not None, "no UDP packet reached the underlay"
+        if frame[12:14] == b"\x08\x00" and frame[23] == 17:
+            return frame
+
+
+def as_if_from_peer(frame: bytes) -> bytes:
+    """Turn an outer packet round: source and destination change places."""
+    packet = frame[14:]
+    return packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
