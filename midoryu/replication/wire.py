@@ -25,7 +25,7 @@ VERSION: Final = 1
 #
 #   0        Ethernet  02:6d:72:00:00:02 <- 02:6d:72:00:00:01, 0x0800
 #   14       IPv4      169.254.109.1 -> 169.254.109.2, no options, DF, TTL 255, UDP
-#   34       UDP       27954 -> 27954 ("mr"), no checksum
+#   34       UDP       28018 -> 28018 ("mr"), no checksum
 #   42       payload:
 #
 #   0        8       16              31
