@@ -53,7 +53,7 @@ def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None
         _repeat(walk, device, after_routing=False)
     if nat.addresses:
         walk.fields |= READ_IP_DST
-    if walk.generated or destination not in nat.addresses:
+    if destination not in nat.addresses:
         return None
     floating = nat.floating.get(destination)
     if floating is not None:
@@ -75,7 +75,7 @@ def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None
 def _new_destination(walk: Walk, router: RouterView) -> Union[Outcome, None]:
     source, destination, source_port, port = walk.tuple4()
     rule = router.nat.dnat_for(destination, walk.ip_proto, port)
-    if rule is not None and not walk.is_error:
+    if rule is not None and not walk.is_error and not walk.generated:
         to_port = _mapped_port(rule, port) if walk.ip_proto in PORT_PROTOCOLS else port
         _translate(
             walk,
@@ -102,7 +102,7 @@ def outbound(
         How the packet ended here, None when nothing keeps it from going on.
     """
     nat, device = router.nat, router.row.key
-    if walk.generated or not (nat.addresses or walk.hit is not None):
+    if not (nat.addresses or walk.hit is not None):
         return None
     source = walk.headers.ip_src
     walk.fields |= READ_IP_SRC
@@ -119,6 +119,9 @@ def outbound(
         if _leaves_realm(walk, device, leaving):
             kind = TranslationKind.FLOATING_SOURCE
             _float(walk, device, floating.address, kind)
+        return None
+    if walk.generated:
+        # Nothing would remember a new binding: what devices say follows records only.
         return None
     walk.fields |= READ_IP_DST
     hairpin = leaving.key == entered.key and _translated_here(walk, device)
