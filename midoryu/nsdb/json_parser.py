@@ -16,7 +16,8 @@ from typing import Any, Final
 import ovs.json
 
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
-_MAX_BYTES: Final = 1 << 30
+_OTHER: Final = re.compile(r"[^][{}]+")
+_MAX_CHARACTERS: Final = 1 << 30
 
 
 class StreamParser:
@@ -37,7 +38,7 @@ class StreamParser:
         used = self._skim(text) or self._scan(text)
         self._parts.append(text[:used])
         self._size += used
-        if self._size > _MAX_BYTES:
+        if self._size > _MAX_CHARACTERS:
             self._done = True
         return used
 
@@ -61,10 +62,12 @@ class StreamParser:
         plain = _ESCAPE.sub("", text) if "\\" in text else text
         pieces = plain.split('"')
         outside = "".join(pieces[1 if self._in_string else 0 :: 2])
-        closing = outside.count("}") + outside.count("]")
-        if closing >= self._depth:
-            return 0
-        self._depth += outside.count("{") + outside.count("[") - closing
+        depth = self._depth
+        for bracket in _OTHER.sub("", outside):
+            depth += 1 if bracket in "{[" else -1
+            if depth == 0:
+                return 0
+        self._depth = depth
         self._in_string ^= len(pieces) % 2 == 0
         return len(text)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Union
 
 from midoryu.errors import TopologyError
+from midoryu.nsdb.row_view import RowView
 from midoryu.nsdb.schema import (
     allowed_from_text,
     interface_from_text,
@@ -38,7 +39,7 @@ def convert(table: str, row: Any) -> model.Row | None:
     if converter is None:
         return None
     try:
-        return converter(row)
+        return converter(RowView(row))
     except (ValueError, AttributeError) as problem:
         raise BadRowError(f"{table} {row.uuid}: {problem}") from problem
 
