@@ -9,8 +9,8 @@ messages that matter go as bytes to the owner (`switch.Switch`), the rest to Ryu
 from __future__ import annotations
 
 import contextlib
-import socket as sockets
 from collections import deque
+from socket import SHUT_RDWR
 from typing import Any, Final, Protocol
 
 from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
@@ -24,6 +24,8 @@ _STUCK_BYTES: Final = 32 << 20
 _SEND_TIMEOUT_S: Final = 5.0
 # Messages handled before what they caused is sent.
 _BATCH: Final = 32
+# Receives that may follow each other while other green threads wait.
+_TURNS: Final = 8
 _OURS: Final = frozenset(
     (
         wire.PACKET_IN,
@@ -74,6 +76,12 @@ class Connection(controller.Datapath):  # type: ignore[misc]
             if self._served:
                 self._owner.disconnected(self)
 
+    def close(self) -> None:
+        """End the connection; whoever waits for it wakes up."""
+        self.set_state(DEAD)
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(SHUT_RDWR)
+
     # ------------------------------------------------------------ sending
 
     def send(self, buf: bytes, close_socket: bool = False) -> bool:
@@ -101,32 +109,35 @@ class Connection(controller.Datapath):  # type: ignore[misc]
             return 0
 
     def _send_loop(self) -> None:
-        self.socket.settimeout(_SEND_TIMEOUT_S)
         try:
             while self.state != DEAD:
                 self._wake.wait()
                 self._wake.clear()
                 while self._pending:
                     # Taken away only when sent: `send` must see that it has to wait.
-                    self.socket.sendall(self._pending[0])
+                    with hub.Timeout(_SEND_TIMEOUT_S):
+                        self.socket.sendall(self._pending[0])
                     self._pending_bytes -= len(self._pending.popleft())
-        except OSError:
+        except (OSError, hub.Timeout):
             self.close()
 
     # ------------------------------------------------------------ receiving
 
     def _recv_loop(self) -> None:
         buffer = b""
+        turn = 0
+        # No timeout: `close` ends the wait.
+        self.socket.settimeout(None)
         try:
             while self.state != DEAD:
-                try:
-                    data = self.socket.recv(_RECEIVE_BYTES)
-                except sockets.timeout:
-                    continue
+                data = self.socket.recv(_RECEIVE_BYTES)
                 if not data:
                     break
                 buffer = self._consume(buffer + data)
-                hub.sleep(0)
+                turn += 1
+                # Where nothing more has come, `recv` lets the others run.
+                if len(data) == _RECEIVE_BYTES or turn % _TURNS == 0:
+                    hub.sleep(0)
                 self._let_drain()
         except OSError:
             pass

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterator
-from typing import Final, Union
+from collections.abc import Callable
+from typing import Any, Final, Union
 
 from midoryu.agent.connection import Connection
 from midoryu.agent.words import error_words, flow_mod_words
@@ -214,33 +214,37 @@ class Switch:
 
     # ------------------------------------------------------------ sending
 
-    def perform(self, effects: Effects) -> Iterator[tuple[Sent, Exception]]:
+    def perform(self, effects: Effects) -> list[tuple[Sent, Exception]]:
         """Queue everything for the switch, in the order in which it must arrive.
 
-        Yields:
+        Returns:
             What could not be put into bytes, and why.
         """
         if self._connection is None:
             self.counters["sent_while_disconnected"] += 1
-            return
-        for state_push in effects.state_pushes:
-            yield from self._encode(state_push)
+            return []
+        failed: list[tuple[Sent, Exception]] = []
+        for packet in effects.state_pushes:
+            self._encode(wire.encode_packet_out, packet, failed)
         for mod in effects.flow_mods:
-            yield from self._encode(mod)
-        for packet_out in effects.packet_outs:
-            yield from self._encode(packet_out)
+            self._encode(wire.encode_flow_mod, mod, failed)
+        for packet in effects.packet_outs:
+            self._encode(wire.encode_packet_out, packet, failed)
+        return failed
 
-    def _encode(self, value: Sent) -> Iterator[tuple[Sent, Exception]]:
+    def _encode(
+        self,
+        encode: Callable[[Any, int], bytes],
+        value: Sent,
+        failed: list[tuple[Sent, Exception]],
+    ) -> None:
         self._xid = xid = self._xid + 1 & 0xFFFF_FFFF
         self._sent[xid % _SENT] = (xid, value)
         try:
-            if isinstance(value, PacketOut):
-                self._out.append(wire.encode_packet_out(value, xid))
-            else:
-                self._out.append(wire.encode_flow_mod(value, xid))
+            self._out.append(encode(value, xid))
         except (ValueError, IndexError, OverflowError, struct.error) as error:
             self.counters["unencodable"] += 1
-            yield value, error
+            failed.append((value, error))
 
     def flush(self) -> None:
         """Send everything queued with one call."""

@@ -105,7 +105,7 @@ def test_state_goes_before_flows_and_flows_before_packets() -> None:
         state_pushes=[PacketOut(b"state", ((flow.OUTPUT, 2),))],
     )
 
-    assert list(switch.perform(effects)) == []
+    assert switch.perform(effects) == []
     switch.flush()
 
     first, second, third = line.messages()
@@ -116,7 +116,7 @@ def test_state_goes_before_flows_and_flows_before_packets() -> None:
 
 def test_an_error_finds_the_flow_that_caused_it() -> None:
     switch, line, events = ready_switch()
-    list(switch.perform(Effects(flow_mods=[InstallFlow(FLOW)])))
+    switch.perform(Effects(flow_mods=[InstallFlow(FLOW)]))
     switch.flush()
     xid = int.from_bytes(line.messages()[0][4:8], "big")
 
@@ -130,7 +130,7 @@ def test_an_error_finds_the_flow_that_caused_it() -> None:
 
 def test_a_meter_that_exists_is_changed_instead() -> None:
     switch, line, events = ready_switch()
-    list(switch.perform(Effects(flow_mods=[SetMeter(3, 100, 10)])))
+    switch.perform(Effects(flow_mods=[SetMeter(3, 100, 10)]))
     switch.flush()
     (add,) = line.messages()
     xid = int.from_bytes(add[4:8], "big")
@@ -167,7 +167,7 @@ def test_the_end_of_the_connection_is_told_once() -> None:
     switch.disconnected(line)  # type: ignore[arg-type]
 
     assert events == [SwitchDisconnected()]
-    assert list(switch.perform(Effects(flow_mods=[InstallFlow(FLOW)]))) == []
+    assert switch.perform(Effects(flow_mods=[InstallFlow(FLOW)])) == []
     assert switch.counters["sent_while_disconnected"] == 1
 
 
