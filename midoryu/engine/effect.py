@@ -8,7 +8,7 @@ flow mods, flow mods before packets, so that no reply can overtake the state.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
+from typing import NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.openflow.flow import FlowMod, PacketOut
@@ -76,6 +76,15 @@ NsdbWrite = Union[
 ]
 
 
+class JournalWrite(NamedTuple):
+    """Have the journal on disk keep a connection record, or forget it."""
+
+    connection: int
+    """64-bit id."""
+    entry: bytes
+    """Encoded RECORD entry with age 0 (`replication.entry`); empty: forget it."""
+
+
 @dataclass(**SLOTS)
 class Effects:
     """Everything that one event asks for, in the order in which it is done."""
@@ -88,6 +97,8 @@ class Effects:
     """Data packets."""
     nsdb_writes: list[NsdbWrite] = field(default_factory=list)
     """Rows for the NSDB; nobody waits for them."""
+    journal: list[JournalWrite] = field(default_factory=list)
+    """Records for the journal on disk; nobody waits for them."""
     log: list[tuple[int, str]] = field(default_factory=list)
     """(level as in the logging module, message) for the rim to log."""
     deadline: float | None = None

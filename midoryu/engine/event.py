@@ -55,6 +55,14 @@ class SwitchDisconnected:
 
 
 @dataclass(frozen=True, **SLOTS)
+class JournalRead:
+    """Records that the journal on disk kept; comes before the switch connects."""
+
+    entries: tuple[tuple[bytes, float], ...]
+    """(RECORD entry, seconds since it was written), at most 5,000 in one event."""
+
+
+@dataclass(frozen=True, **SLOTS)
 class InterfacesChanged:
     """The whole map of the bridge's interfaces that carry an iface-id."""
 
@@ -121,6 +129,7 @@ Event = Union[
     PacketIn,
     SwitchConnected,
     SwitchDisconnected,
+    JournalRead,
     InterfacesChanged,
     TopologyChanged,
     NsdbDisconnected,
