@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unit tests mirror `midoryu/` file by file.
 
-`tests/unit/ROOM/test_FILE.py` tests `midoryu/ROOM/FILE.py`, and each file with logic in
-the core has one.
+`tests/unit/ROOM/test_FILE.py` tests `midoryu/ROOM/FILE.py` (`helpers` stands for
+`tests/helpers`), and each file with logic in the core has one.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def core_files() -> list[Path]:
 def test_unit_test_mirrors_a_file(path: Path) -> None:
     if path.as_posix() in WITHOUT_A_FILE:
         return
-    target = PACKAGE / path.with_name(path.name.removeprefix("test_"))
+    folder = ROOT / "tests" if path.parts[0] == "helpers" else PACKAGE
+    target = folder / path.with_name(path.name.removeprefix("test_"))
 
-    assert target.exists(), f"tests/unit/{path} tests no file of midoryu/"
+    assert target.exists(), f"tests/unit/{path} tests no file"
 
 
 @pytest.mark.parametrize("path", core_files(), ids=str)
