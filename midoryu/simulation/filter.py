@@ -167,7 +167,6 @@ def _ports_hold(walk: Walk, rule: Rule) -> bool:
     if walk.packet.ip_proto not in PORT_PROTOCOLS:
         return False
     if walk.is_later_fragment:
-        walk.fields |= field.IP_FRAG
         return False
     if rule.source_ports:
         walk.fields |= READ_L4_SRC
@@ -192,6 +191,8 @@ def _icmp_holds(walk: Walk, rule: Rule) -> bool:
         return False
     walk.fields |= READ_PROTO
     if walk.packet.ip_proto not in (protocol.ICMP, protocol.ICMPV6):
+        return False
+    if walk.is_later_fragment:
         return False
     walk.fields |= field.L4_SRC
     if walk.packet.headers.l4_src != rule.icmp_type:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Union
 
-from midoryu.packet import protocol
+from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
 from midoryu.simulation import network, router
@@ -75,6 +75,9 @@ def simulate(
     if connection is not None and walk.hit is None and not world.connections.admit(now):
         outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
         walk.emissions.clear()
+    if connection is None and walk.hit is None and walk.judged:
+        # No record will speak for the flow's other packets: their flags do.
+        walk.fields |= field.TCP_FLAGS
     return _result(walk, outcome, connection, (vport.key,))
 
 

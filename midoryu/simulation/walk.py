@@ -70,6 +70,7 @@ class Walk:
         "hit",
         "hops",
         "ingress",
+        "judged",
         "learned",
         "packet",
         "quoted",
@@ -107,6 +108,8 @@ class Walk:
         """The record that it belongs to, once looked up and found."""
         self.tracked = False
         """A stateful filter or a NAT was on the way."""
+        self.judged = False
+        """A filter went by its TCP flags."""
         self.translations: list[Translation] = []
         """Translations made on this way, in order."""
         self.emissions: list[Emission] = []
@@ -246,6 +249,7 @@ class Walk:
         if self.is_error or self._is_lone_reply():
             return CT_INVALID
         if self.packet.ip_proto == protocol.TCP:
+            self.judged = True
             verdict = tcp_verdict(self.packet.tcp_flags)
             if verdict is not TcpVerdict.NEW:
                 self.fields |= field.TCP_FLAGS

@@ -1,0 +1,585 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What chains let through, and how little they read for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from midoryu.packet import field
+from midoryu.packet.address import parse_prefix
+from midoryu.simulation.filter import MAX_DEPTH
+from midoryu.simulation.outcome import (
+    Consumed,
+    Drop,
+    Flood,
+    Forward,
+    Outcome,
+    Reason,
+    Simulation,
+)
+from midoryu.topology import model
+from midoryu.topology.model import (
+    CT_ESTABLISHED,
+    CT_INVALID,
+    CT_NEW,
+    CT_RELATED,
+    Rule,
+    RuleAction,
+)
+from midoryu.topology.tag import chain_tag, group_tag
+from tests.helpers import frames
+from tests.helpers.builder import Builder
+from tests.helpers.worlds import FAMILIES, V4, V6, Family, Overlay, two_networks
+
+ACCEPT, DROP = RuleAction.ACCEPT, RuleAction.DROP
+FILTERED = Drop(Reason.FILTERED)
+MAC = "02:00:00:00:00:0{}"
+
+
+def guarded(
+    *rules: Rule, accept: bool = False, family: Family = V4, **chains: tuple[Rule, ...]
+) -> Builder:
+    """Two VMs on a switch; the chain filters what reaches vm3."""
+    b = two_networks(family)
+    b.chain("main", *rules, accept=accept)
+    for name, more in chains.items():
+        b.chain(name, *more)
+    row = b.vport("a/vm3", host="node1", mac=MAC.format(3), ip=family.ip(1, 13))
+    b.put(replace(row, egress_chain="main"))
+    return b
+
+
+def to_vm3(make: Any, *args: Any, family: Family = V4, **fields: Any) -> bytes:
+    fields.setdefault("src", family.ip(1, 11))
+    fields.setdefault("dst", family.ip(1, 13))
+    return bytes(make(*args, eth_src=MAC.format(1), eth_dst=MAC.format(3), **fields))
+
+
+def from_vm3(make: Any, family: Family = V4, **fields: Any) -> bytes:
+    ips = {"src": family.ip(1, 13), "dst": family.ip(1, 11)}
+    return bytes(make(eth_src=MAC.format(3), eth_dst=MAC.format(1), **ips, **fields))
+
+
+def outcome_of(rule: Rule, frame: bytes, family: Family = V4) -> Outcome:
+    return Overlay(guarded(rule, family=family)).send("a/vm1", frame).outcome
+
+
+def passes(rule: Rule, frame: bytes, family: Family = V4) -> bool:
+    """Tell whether an accepting rule, in front of a drop, holds."""
+    outcome = outcome_of(replace(rule, action=ACCEPT), frame, family)
+    assert isinstance(outcome, Forward) or outcome == FILTERED
+    return isinstance(outcome, Forward)
+
+
+def rule(**conditions: Any) -> Rule:
+    for name in ("source", "destination"):
+        if name in conditions:
+            texts = conditions[name].split()
+            conditions[name] = tuple(parse_prefix(text) for text in texts)
+    return Rule(ACCEPT, **conditions)
+
+
+TCP_80 = to_vm3(frames.tcp, dport=80)
+UDP_53 = to_vm3(frames.udp, dport=53)
+PING = to_vm3(frames.icmp_echo)
+
+
+@pytest.mark.parametrize(
+    ("condition", "frame", "holds"),
+    [
+        (rule(), TCP_80, True),
+        (rule(ip_proto=6), TCP_80, True),
+        (rule(ip_proto=17), TCP_80, False),
+        (rule(eth_type=0x0800), TCP_80, True),
+        (rule(eth_type=0x86DD), TCP_80, False),
+        (rule(source="10.0.1.0/24"), TCP_80, True),
+        (rule(source="10.0.2.0/24 10.0.1.11/32"), TCP_80, True),
+        (rule(source="10.0.2.0/24"), TCP_80, False),
+        (rule(source="10.0.1.0/24", not_source=True), TCP_80, False),
+        (rule(source="10.0.2.0/24", not_source=True), TCP_80, True),
+        (rule(destination="10.0.1.13/32"), TCP_80, True),
+        (rule(destination="10.0.1.12/32"), TCP_80, False),
+        (rule(destination="10.0.1.13/32", not_destination=True), TCP_80, False),
+        (rule(destination="10.0.1.12/32", not_destination=True), TCP_80, True),
+        (rule(destination_ports=((80, 80),)), TCP_80, True),
+        (rule(destination_ports=((70, 79), (81, 90))), TCP_80, False),
+        (rule(destination_ports=((70, 80),)), TCP_80, True),
+        (rule(destination_ports=((80, 90),)), TCP_80, True),
+        (
+            rule(destination_ports=((80, 80),), not_destination_ports=True),
+            TCP_80,
+            False,
+        ),
+        (rule(destination_ports=((81, 81),), not_destination_ports=True), TCP_80, True),
+        (rule(source_ports=((1000, 1000),)), TCP_80, True),
+        (rule(source_ports=((1001, 2000),)), TCP_80, False),
+        (rule(source_ports=((1000, 1000),), not_source_ports=True), TCP_80, False),
+        (rule(source_ports=((1, 2),), not_source_ports=True), UDP_53, True),
+        (rule(source_ports=((0, 0xFFFF),)), PING, False),
+        (rule(source_ports=((5, 5),), not_source_ports=True), PING, False),
+        (rule(ip_proto=1, icmp_type=8), PING, True),
+        (rule(ip_proto=1, icmp_type=0), PING, False),
+        (rule(ip_proto=1, icmp_type=8, icmp_code=0), PING, True),
+        (rule(ip_proto=1, icmp_type=8, icmp_code=1), PING, False),
+        (rule(icmp_type=8), TCP_80, False),
+    ],
+)
+def test_condition(condition: Rule, frame: bytes, *, holds: bool) -> None:
+    assert passes(condition, frame) is holds
+
+
+@FAMILIES
+def test_conditions_of_both_families(family: Family) -> None:
+    frame = to_vm3(frames.tcp, dport=80, family=family)
+    here, there = family.subnet(1), family.subnet(2)
+
+    assert passes(rule(source=here, destination_ports=((80, 80),)), frame, family)
+    assert not passes(rule(source=there), frame, family)
+    other = V4 if family.is_v6 else V6
+    assert not passes(rule(source=other.subnet(1)), frame, family)
+
+
+def test_icmpv6_types() -> None:
+    frame = to_vm3(frames.icmp6_echo, family=V6)
+
+    assert passes(rule(ip_proto=58, icmp_type=128), frame, V6)
+    assert not passes(rule(ip_proto=58, icmp_type=129), frame, V6)
+
+
+def later_fragment(proto: int) -> bytes:
+    ip = frames.IP(src=V4.ip(1, 11), dst=V4.ip(1, 13), proto=proto, frag=9)
+    body = ip / frames.Raw(b"x" * 64)
+    return frames.ethernet(body, eth_src=MAC.format(1), eth_dst=MAC.format(3))
+
+
+@pytest.mark.parametrize(
+    ("condition", "proto"),
+    [
+        (rule(ip_proto=1, icmp_type=0), 1),
+        (rule(ip_proto=17, destination_ports=((0, 0),)), 17),
+    ],
+    ids=["ICMP type", "port"],
+)
+def test_later_fragment_has_no_layer_4_to_match(condition: Rule, proto: int) -> None:
+    simulation = Overlay(guarded(condition)).send("a/vm1", later_fragment(proto))
+
+    assert simulation.outcome == FILTERED
+    assert simulation.fields & field.IP_FRAG
+
+
+# Address groups.
+
+
+def with_group(*members: str, **conditions: Any) -> Overlay:
+    b = guarded(rule(**conditions))
+    prefixes = frozenset(parse_prefix(member) for member in members)
+    b.put(model.AddressGroup("g", "admins", prefixes))
+    return Overlay(b)
+
+
+def test_group_holds_its_members_only() -> None:
+    inside = with_group("10.0.1.8/29", "2001:db8::/32", source_group="g")
+    outside = with_group("10.0.1.0/29", source_group="g")
+
+    assert isinstance(inside.send("a/vm1", TCP_80).outcome, Forward)
+    assert outside.send("a/vm1", TCP_80).outcome == FILTERED
+
+
+def test_group_can_be_negated() -> None:
+    overlay = with_group("10.0.1.13/32", destination_group="g", not_destination=True)
+
+    assert overlay.send("a/vm1", TCP_80).outcome == FILTERED
+
+
+def test_changed_group_touches_what_asked_it() -> None:
+    overlay = with_group("10.0.1.0/29", source_group="g")
+    simulation = overlay.send("a/vm1", TCP_80)
+    assert {group_tag("g"), chain_tag("main")} <= simulation.tags
+
+    everybody = frozenset({parse_prefix("10.0.0.0/8")})
+    tags = overlay.change(model.AddressGroup("g", "admins", everybody))
+
+    assert tags & simulation.tags
+    assert isinstance(overlay.send("a/vm1", TCP_80).outcome, Forward)
+
+
+def test_missing_group_has_no_members() -> None:
+    overlay = Overlay(guarded(rule(source_group="nobody")))
+
+    assert overlay.send("a/vm1", TCP_80).outcome == FILTERED
+
+
+# Chains.
+
+
+def test_first_rule_that_holds_decides() -> None:
+    overlay = Overlay(guarded(Rule(DROP, ip_proto=6), Rule(ACCEPT)))
+
+    assert overlay.send("a/vm1", TCP_80).outcome == FILTERED
+    assert isinstance(overlay.send("a/vm1", UDP_53).outcome, Forward)
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_policy_decides_what_no_rule_did(*, accept: bool) -> None:
+    simulation = Overlay(guarded(accept=accept)).send("a/vm1", TCP_80)
+
+    assert isinstance(simulation.outcome, Forward) is accept
+
+
+def test_jump_comes_back_when_nothing_decided() -> None:
+    b = guarded(
+        Rule(RuleAction.JUMP, jump="sub"),
+        Rule(ACCEPT, ip_proto=17),
+        sub=(Rule(ACCEPT, ip_proto=6),),
+    )
+    overlay = Overlay(b)
+
+    assert isinstance(overlay.send("a/vm1", TCP_80).outcome, Forward)
+    assert isinstance(overlay.send("a/vm1", UDP_53).outcome, Forward)
+    assert overlay.send("a/vm1", PING).outcome == FILTERED
+
+
+def test_policy_of_a_chain_jumped_to_does_not_count() -> None:
+    b = guarded(Rule(RuleAction.JUMP, jump="sub"), Rule(ACCEPT))
+    b.chain("sub", accept=False)
+
+    assert isinstance(Overlay(b).send("a/vm1", TCP_80).outcome, Forward)
+
+
+def test_return_leaves_a_chain_early() -> None:
+    b = guarded(
+        Rule(RuleAction.JUMP, jump="sub"),
+        Rule(ACCEPT),
+        sub=(Rule(RuleAction.RETURN, ip_proto=6), Rule(DROP)),
+    )
+    overlay = Overlay(b)
+
+    assert isinstance(overlay.send("a/vm1", TCP_80).outcome, Forward)
+    assert overlay.send("a/vm1", UDP_53).outcome == FILTERED
+
+
+def test_return_from_the_first_chain_leaves_it_to_the_policy() -> None:
+    b = guarded(Rule(RuleAction.RETURN), Rule(ACCEPT))
+
+    assert Overlay(b).send("a/vm1", TCP_80).outcome == FILTERED
+
+
+def test_chain_that_jumps_to_itself_ends() -> None:
+    b = guarded(Rule(RuleAction.JUMP, jump="main"), Rule(ACCEPT))
+
+    assert MAX_DEPTH < 100
+    assert isinstance(Overlay(b).send("a/vm1", TCP_80).outcome, Forward)
+
+
+def test_chain_jumped_to_is_among_the_tags() -> None:
+    b = guarded(Rule(RuleAction.JUMP, jump="sub"), sub=(Rule(ACCEPT),))
+
+    assert chain_tag("sub") in Overlay(b).send("a/vm1", TCP_80).tags
+
+
+def test_missing_chain_lets_through_and_is_tagged() -> None:
+    b = two_networks(V4)
+    row = b.vport("a/vm3", host="node1", mac=MAC.format(3), ip=V4.ip(1, 13))
+    b.put(replace(row, egress_chain="later"))
+
+    simulation = Overlay(b).send("a/vm1", TCP_80)
+
+    assert isinstance(simulation.outcome, Forward)
+    assert chain_tag("later") in simulation.tags
+
+
+@pytest.mark.parametrize("place", ["network", "vport", "router", "router vport"])
+@pytest.mark.parametrize("way", ["ingress", "egress"])
+def test_every_place_of_a_chain_counts(place: str, way: str) -> None:
+    b = two_networks(V4)
+    b.chain("nothing", accept=False)
+    named: dict[str, Any] = {f"{way}_chain": "nothing"}
+    overlay = Overlay(b)
+    router = overlay.vport("r/a" if way == "ingress" else "r/b")
+    vm = overlay.vport("a/vm1" if way == "ingress" else "b/vm2")
+    row = {
+        "network": model.Network(b.key("a"), "a", **named),
+        "vport": replace(vm, **named),
+        "router": model.Router(b.key("r"), "r", **named),
+        "router vport": replace(router, **named),
+    }[place]
+    overlay.change(row)
+    frame = frames.udp(
+        V4.ip(1, 11), V4.ip(2, 12), eth_src=MAC.format(1), eth_dst=overlay.mac("r/a")
+    )
+
+    assert overlay.send("a/vm1", frame).outcome == FILTERED
+
+
+def test_reject_at_a_router_is_told() -> None:
+    b = two_networks(V4)
+    b.chain("no", Rule(RuleAction.REJECT))
+    b.router("r", ingress_chain="no")
+    overlay = Overlay(b)
+    fields: dict[str, Any] = {"eth_src": MAC.format(1), "eth_dst": overlay.mac("r/a")}
+    ips = V4.ip(1, 11), V4.ip(2, 12)
+
+    told = overlay.send("a/vm1", frames.udp(*ips, **fields))
+    reset = overlay.send("a/vm1", frames.tcp(*ips, **fields))
+
+    assert told.outcome == reset.outcome == Consumed(Reason.REJECTED)
+    error = overlay.said(told)[1]["ICMP"]
+    assert (error.type, error.code) == (3, 13)
+    segment = overlay.said(reset)[1]["TCP"]
+    assert str(segment.flags) == "RA"
+
+
+# Connection state.
+
+
+def stateful(*rules: Rule) -> Overlay:
+    accepted = CT_ESTABLISHED | CT_RELATED
+    return Overlay(guarded(Rule(ACCEPT, ct_states=accepted), *rules))
+
+
+@FAMILIES
+@pytest.mark.parametrize("make", [frames.tcp, frames.udp], ids=["TCP", "UDP"])
+def test_answer_comes_back_through_a_stateful_chain(family: Family, make: Any) -> None:
+    b = guarded(
+        Rule(ACCEPT, ct_states=CT_ESTABLISHED),
+        Rule(ACCEPT, ct_states=CT_NEW, ip_proto=6),
+        Rule(ACCEPT, ct_states=CT_NEW, ip_proto=17),
+        family=family,
+    )
+    row = b.vport("a/vm1", host="node1", mac=MAC.format(1), ip=family.ip(1, 11))
+    closed = b.chain("closed", Rule(ACCEPT, ct_states=CT_ESTABLISHED), accept=False)
+    b.put(replace(row, egress_chain=closed))
+    overlay = Overlay(b)
+    more = {"flags": "SA"} if make is frames.tcp else {}
+    back = from_vm3(make, family, sport=80, dport=1000, **more)
+    assert overlay.send("a/vm3", back).outcome == FILTERED
+
+    overlay.carry("a/vm1", to_vm3(make, family=family, dport=80))
+
+    assert overlay.names(overlay.send("a/vm3", back)) == ("a/vm1",)
+
+
+def test_echo_reply_is_established_without_its_identifier() -> None:
+    b = guarded(Rule(ACCEPT))
+    closed = b.chain("closed", Rule(ACCEPT, ct_states=CT_ESTABLISHED), accept=False)
+    row = b.vport("a/vm1", host="node1", mac=MAC.format(1), ip=V4.ip(1, 11))
+    b.put(replace(row, egress_chain=closed, ingress_chain=closed))
+    both = b.chain("both", Rule(ACCEPT, ct_states=CT_NEW | CT_ESTABLISHED))
+    b.put(replace(row, egress_chain=closed, ingress_chain=both))
+    overlay = Overlay(b)
+    reply = from_vm3(frames.icmp_echo, reply=True)
+    assert overlay.send("a/vm3", reply).outcome == FILTERED
+
+    sent = overlay.carry("a/vm1", PING)
+
+    assert not sent.fields & field.UNMATCHABLE
+    assert overlay.names(overlay.send("a/vm3", reply)) == ("a/vm1",)
+
+
+def ct_of(flags: str) -> set[str]:
+    """Which states a first TCP packet with some flags is in."""
+    frame = to_vm3(frames.tcp, flags=flags)
+    states = {"new": CT_NEW, "established": CT_ESTABLISHED, "invalid": CT_INVALID}
+    return {
+        name for name, state in states.items() if passes(rule(ct_states=state), frame)
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "state"),
+    [("S", "new"), ("A", "new"), ("SA", "invalid"), ("R", "invalid"), ("", "invalid")],
+)
+def test_state_of_tcp_without_a_record(flags: str, state: str) -> None:
+    assert ct_of(flags) == {state}
+
+
+def test_lone_echo_reply_is_invalid() -> None:
+    frame = to_vm3(frames.icmp_echo, reply=True)
+
+    assert passes(rule(ct_states=CT_INVALID), frame)
+    assert not passes(rule(ct_states=CT_NEW), frame)
+
+
+@FAMILIES
+def test_error_about_a_tracked_connection_is_related(family: Family) -> None:
+    b = two_networks(family)
+    chains: dict[str, Any] = {
+        "ingress_chain": b.chain("out", Rule(ACCEPT, ct_states=CT_NEW), accept=True),
+        "egress_chain": b.chain("in", Rule(ACCEPT, ct_states=CT_RELATED), accept=False),
+    }
+    row = b.vport("a/vm1", host="node1", mac=MAC.format(1), ip=family.ip(1, 11))
+    b.put(replace(row, **chains))
+    overlay = Overlay(b)
+    sent = to_vm3(frames.udp, family=family)
+    error = frames.icmp_error(
+        sent[14:],
+        family.ip(1, 13),
+        family.ip(1, 11),
+        kind=1 if family.is_v6 else 3,
+        code=4 if family.is_v6 else 3,
+        eth_src=MAC.format(3),
+        eth_dst=MAC.format(1),
+    )
+    assert overlay.send("a/vm3", error).outcome == FILTERED
+
+    overlay.carry("a/vm1", sent)
+
+    assert overlay.names(overlay.send("a/vm3", error)) == ("a/vm1",)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        (Rule(ACCEPT, ip_proto=6), Rule(DROP, ct_states=CT_INVALID)),
+        (Rule(ACCEPT, ct_states=CT_NEW),),
+        (Rule(DROP, ct_states=CT_INVALID), Rule(ACCEPT)),
+    ],
+    ids=["stateless rule first", "stateful rule", "rule behind a stateful one"],
+)
+def test_stateful_chain_tracks_whichever_rule_accepted(rules: tuple[Rule, ...]) -> None:
+    simulation = Overlay(guarded(*rules)).send("a/vm1", TCP_80)
+
+    assert isinstance(simulation.outcome, Forward)
+    assert simulation.connection is not None
+
+
+def test_stateful_chain_behind_a_jump_tracks() -> None:
+    b = guarded(
+        Rule(ACCEPT, ip_proto=6),
+        Rule(RuleAction.JUMP, jump="sub"),
+        sub=(Rule(ACCEPT, ct_states=CT_NEW),),
+    )
+
+    assert Overlay(b).send("a/vm1", TCP_80).connection is not None
+
+
+def test_stateless_chain_tracks_nothing() -> None:
+    simulation = Overlay(guarded(Rule(ACCEPT, ip_proto=6))).send("a/vm1", TCP_80)
+
+    assert simulation.connection is None
+    assert not simulation.fields & field.L4
+
+
+def test_dropped_packet_makes_no_record() -> None:
+    overlay = stateful(Rule(DROP))
+
+    assert overlay.send("a/vm1", TCP_80).connection is None
+
+
+def test_record_that_ended_is_forgotten_by_the_chain() -> None:
+    overlay = stateful(Rule(ACCEPT, ct_states=CT_NEW, destination_ports=((80, 80),)))
+    made = overlay.carry("a/vm1", TCP_80)
+    reset = to_vm3(frames.tcp, dport=80, flags="R")
+    assert isinstance(overlay.send("a/vm1", reset).outcome, Forward)
+    assert made.connection is not None
+
+    overlay.connections.remove(1)
+
+    assert overlay.send("a/vm1", reset).outcome == FILTERED
+
+
+def test_flow_of_a_dropped_opening_does_not_stand_for_other_flags() -> None:
+    overlay = Overlay(
+        guarded(Rule(DROP, ct_states=CT_NEW), Rule(ACCEPT, ct_states=CT_INVALID))
+    )
+    opening = overlay.send("a/vm1", TCP_80)
+    other = overlay.send("a/vm1", to_vm3(frames.tcp, dport=80, flags="SA"))
+
+    assert opening.outcome == FILTERED
+    assert isinstance(other.outcome, Forward)
+    assert opening.fields & other.fields & field.TCP_FLAGS
+
+
+# ARP and neighbour discovery.
+
+
+@pytest.mark.parametrize("place", ["ingress_chain", "egress_chain"])
+@FAMILIES
+def test_neighbour_talk_passes_a_chain_that_drops_all(
+    family: Family, place: str
+) -> None:
+    overlay = Overlay(_all_closed(family, place))
+
+    simulation = overlay.send("a/vm1", _question(family))
+
+    assert isinstance(simulation.outcome, Flood)
+    assert overlay.names(simulation) == ("a/vm3",)
+
+
+def _all_closed(family: Family, place: str, *rules: Rule) -> Builder:
+    b = two_networks(family)
+    b.chain("closed", *rules, Rule(DROP), accept=False)
+    for number in (1, 3):
+        ip = family.ip(1, 10 + number)
+        row = b.vport(f"a/vm{number}", host="node1", mac=MAC.format(number), ip=ip)
+        closed: dict[str, Any] = {place: "closed"}
+        b.put(replace(row, **closed))
+    return b
+
+
+def _question(family: Family) -> bytes:
+    ips = family.ip(1, 11), family.ip(1, 77)
+    if family.is_v6:
+        return frames.neighbor_solicitation(*ips, eth_src=MAC.format(1))
+    return frames.arp(*ips, eth_src=MAC.format(1))
+
+
+@FAMILIES
+def test_rule_that_names_neighbour_talk_drops_it(family: Family) -> None:
+    named = (
+        Rule(DROP, ip_proto=58, icmp_type=135)
+        if family.is_v6
+        else Rule(DROP, eth_type=0x0806)
+    )
+    overlay = Overlay(_all_closed(family, "ingress_chain", named))
+
+    assert overlay.send("a/vm1", _question(family)).outcome == FILTERED
+
+
+# How little is read.
+
+
+def read(*rules: Rule, frame: bytes = TCP_80, accept: bool = False) -> set[str]:
+    """Name the layer 3 and 4 fields that a simulation read."""
+    overlay = Overlay(guarded(*rules, accept=accept))
+    simulation: Simulation = overlay.send("a/vm1", frame)
+    l2 = {"in_port", "eth_dst", "eth_src", "eth_type", "vlan"}
+    return set(field.names(simulation.fields)) - l2
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields"),
+    [
+        ((rule(),), set()),
+        ((rule(ip_proto=6),), {"ip_proto"}),
+        ((rule(ip_proto=17, source="10.0.0.0/8"),), {"ip_proto"}),
+        ((rule(source="10.0.0.0/8"),), {"ip_src"}),
+        ((rule(source="11.0.0.0/8", destination="10.0.0.0/8"),), {"ip_src"}),
+        ((rule(ip_proto=6), rule(source="10.0.0.0/8")), {"ip_proto"}),
+        ((rule(ip_proto=17), rule(source="10.0.0.0/8")), {"ip_proto", "ip_src"}),
+        ((rule(eth_type=0x86DD, ip_proto=6), rule()), set()),
+        (
+            (rule(source_ports=((5, 5),), destination_ports=((80, 80),)),),
+            {"ip_proto", "l4_src", "ip_frag"},
+        ),
+        (
+            (rule(destination_ports=((80, 80),)),),
+            {"ip_proto", "l4_dst", "ip_frag"},
+        ),
+        ((rule(ip_proto=1, icmp_type=8),), {"ip_proto"}),
+    ],
+)
+def test_reading_stops_at_the_first_condition_that_fails(
+    rules: tuple[Rule, ...], fields: set[str]
+) -> None:
+    assert read(*rules) == fields
+
+
+def test_stateful_chain_reads_the_five_tuple_and_no_flags_of_an_opening() -> None:
+    fields = read(rule(ct_states=CT_NEW))
+
+    five = {"ip_proto", "ip_src", "ip_dst", "l4_src", "l4_dst"}
+    assert five <= fields <= five | {"ip_frag"}
