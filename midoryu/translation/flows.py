@@ -86,6 +86,9 @@ def _matchable(packet: Packet, fields: int) -> int:
         fields &= ~(_IP_FIELDS | field.L4)
         if packet.eth_type != protocol.ETH_ARP:
             fields &= ~_ADDRESS_FIELDS
+    if fields & field.L4:
+        # A later fragment has no ports, and looks like port 0 to a match.
+        fields |= field.IP_FRAG
     has_l4 = is_ip and packet.ip_proto in _L4_PROTOCOLS
     if not has_l4 or packet.ip_frag == protocol.FRAG_LATER:
         fields &= ~field.L4
@@ -109,7 +112,9 @@ def rewrites(simulation: Simulation) -> tuple[Action, ...]:
         actions.append((flow.DEC_TTL,))
     before, after = simulation.packet.headers, simulation.headers
     proto = simulation.packet.ip_proto
-    if after.eth_src != before.eth_src:
+    # A router sets the source whatever it was; other packets of the flow may differ.
+    is_free = simulation.hops and not simulation.fields & field.ETH_SRC
+    if after.eth_src != before.eth_src or is_free:
         actions.append((flow.SET_ETH_SRC, after.eth_src))
     if after.eth_dst != before.eth_dst:
         actions.append((flow.SET_ETH_DST, after.eth_dst))
