@@ -170,6 +170,7 @@ def _certificate_options(options: argparse.Namespace) -> list[str]:
     for name, file in files.items():
         if not file:
             raise ConfigError(f"{name} is missing; the three go together")
+    for name, file in files.items():
         if not file.is_file():
             raise ConfigError(f"{name}: {file}: no such file")
     return [f"{name}={file.absolute()}" for name, file in files.items()]

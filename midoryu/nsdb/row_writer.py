@@ -52,6 +52,8 @@ class ItemWriter:
     def delete(self, item: Item) -> None:
         """Delete an item's row and what agents wrote about it."""
         row = self._rows.pop(item.id)
+        if item.table == "Chain":
+            self._let_go(row.rules.values())
         for seen in self._seen().pop(row.uuid, ()):
             if seen._changes is not None:
                 seen.delete()
@@ -99,7 +101,9 @@ class ItemWriter:
         rows = {}
         for position, columns in enumerate(rules):
             row = old.get(position)
-            rows[position] = row if _is_rule(row, columns) else self._new_rule(columns)
+            stays = row is not None and rule_of(row) == columns
+            rows[position] = old.pop(position) if stays else self._new_rule(columns)
+        self._let_go(old.values())
         self._set(chain, "rules", rows)
 
     def _new_rule(self, columns: RuleColumns) -> Any:
@@ -109,6 +113,13 @@ class ItemWriter:
                 self._set(row, column, value)
         return row
 
+    def _let_go(self, rules: Iterable[Any]) -> None:
+        """Cut what rules refer to: the server looks at references first, sweeps later."""
+        for rule in rules:
+            for column in ("jump", "source_group", "destination_group"):
+                if getattr(rule, column):
+                    self._set(rule, column, None)
+
     def _seen(self) -> dict[Any, list[Any]]:
         if self._seen_by_parent is None:
             self._seen_by_parent = {}
@@ -117,7 +128,3 @@ class ItemWriter:
                     parent = getattr(row, column)
                     self._seen_by_parent.setdefault(parent.uuid, []).append(row)
         return self._seen_by_parent
-
-
-def _is_rule(row: Any, columns: RuleColumns) -> bool:
-    return row is not None and rule_of(row) == columns
