@@ -58,9 +58,9 @@ class Builder:
         wire.lay(self.spec, self.store)
         wire.set_up_underlay(self.spec, self.store)
         wire.set_up_nsdb_link(self.spec, self.store)
-        (self.store.directory / "flow-state.key").write_text(
-            secrets.token_hex(32) + "\n"
-        )
+        key_file = self.store.directory / "flow-state.key"
+        key_file.touch(mode=0o600)
+        key_file.write_text(secrets.token_hex(32) + "\n")
         with ThreadPoolExecutor(_WORKERS) as pool:
             try:
                 self._start_nodes(pool, agents, report)
@@ -69,13 +69,13 @@ class Builder:
                 # A worker may be waiting for a command that never ends.
                 process.end_all(names)
                 raise
+        for machine in self.spec.machines:
+            self._run_commands(machine)
         if agents:
             report("waiting for the agents")
             for node in self.hosts.values():
                 node.start_agent()
             Readiness(self.hosts).wait(timeout_s)
-        for machine in self.spec.machines:
-            self._run_commands(machine)
         report(f"up after {time.monotonic() - start:.1f} s")
 
     def _start_nodes(

@@ -84,7 +84,7 @@ class Machine:
     setup: tuple[str, ...] = ()
     """Shell lines that must succeed, in order, while the lab comes up."""
     run: tuple[str, ...] = ()
-    """Shell lines started in the background when everything is up."""
+    """Shell lines started in the background, before the agents are ready."""
 
 
 @dataclass(frozen=True, **SLOTS)

@@ -16,7 +16,8 @@ LABS = Path(__file__).parents[2] / "tools" / "labs"
 LabMaker = Callable[..., Lab]
 
 PING = "ping -c 3 -i 0.2 -W 2"
-CURL = "curl -s --max-time 5"
+# A server may take a moment more than the lab to be there.
+CURL = "curl -s --max-time 5 --retry 5 --retry-delay 1 --retry-connrefused"
 
 
 @pytest.mark.parametrize(
