@@ -22,14 +22,11 @@ from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
 from midoryu.simulation.outcome import Blocked, Flood, Forward
 from midoryu.simulation.simulator import simulate
-from midoryu.topology.model import Host
 from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
 
 # A flow that could not be adopted yet is tried again at this pace.
 RETRY_S: Final = 1.0
-# Peers get this long to send what the earlier agent knew.
-SYNC_LIMIT_S: Final = 2.0
 # A flow is given up (removed) when its vport is not here after this time.
 GIVE_UP_S: Final = 30.0
 _BATCH: Final = 500
@@ -55,7 +52,7 @@ def step(core: Core, effects: Effects, now: float) -> None:
     if not core.orphans or now < core.adopt_at:
         return
     core.adopt_at = now + RETRY_S
-    if not _is_ready(core, now):
+    if not (core.has_memory(now) and core.places.ofport_by_vport):
         core.adopt_at = now + 0.1
         return
     for match, flow in list(core.orphans.items())[:_BATCH]:
@@ -64,18 +61,6 @@ def step(core: Core, effects: Effects, now: float) -> None:
         else:
             # Behind the others, for the next round.
             core.orphans[match] = core.orphans.pop(match)
-
-
-def _is_ready(core: Core, now: float) -> bool:
-    if core.replicator is None or not core.places.ofport_by_vport:
-        return False
-    if now - core.started >= SYNC_LIMIT_S:
-        return True
-    return all(
-        core.replicator.synced_with(host.key)
-        for host in core.topology.rows(Host)
-        if host.underlay and host.key != core.host
-    )
 
 
 def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:

@@ -6,9 +6,16 @@ Keeps `Places`, the base flows and the tags of installed flows in step with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from midoryu.engine import adoption, packet_lane, state_lane
+from midoryu.engine import (
+    adoption,
+    gateways,
+    learning,
+    leases,
+    packet_lane,
+    state_lane,
+)
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, LeaseBlock, SetVportStatus
 from midoryu.engine.event import (
@@ -30,14 +37,12 @@ from midoryu.openflow.flow import (
 )
 from midoryu.packet import field
 from midoryu.replication.session import Replicator
-from midoryu.simulation.outcome import LeaseWanted
 from midoryu.state.connection import Phase
 from midoryu.topology.model import (
     Change,
     Gone,
     Host,
     IngressSet,
-    Lease,
     Neighbor,
     Put,
     Vport,
@@ -55,11 +60,7 @@ def topology_changed(
 ) -> None:
     """Take over changed rows; flows that they touch go, packets that waited go on."""
     old_sets = _members(core, event.changes)
-    old_leases = {
-        change.key: core.topology.row(Lease, change.key)
-        for change in event.changes
-        if isinstance(change, Gone) and change.kind is Lease
-    }
+    old_leases = leases.standing(core, event.changes)
     tags = core.topology.apply(event.changes)
     core.invalidate(tags, effects, now)
     kinds = {
@@ -68,13 +69,17 @@ def topology_changed(
     }
     if Host in kinds:
         _hosts_changed(core, effects, now)
-    _leases_changed(core, event.changes, old_leases, effects, now)
+    for wanted in leases.changed(core, event.changes, old_leases):
+        packet_lane.resume_all(core, wanted, effects, now)
     if kinds & {Vport, VportStatus, Host}:
         _bind_all(core, effects, now)
+    if kinds & {VportStatus, IngressSet, Host}:
+        gateways.watch(core, now)
     for change in event.changes:
         if isinstance(change, Put) and isinstance(change.row, Neighbor):
             row = change.row
-            packet_lane.wake_for_neighbor(core, row.router, row.address, effects, now)
+            for asked in learning.waiting_for(core, row.router, row.address):
+                packet_lane.resume_all(core, asked, effects, now)
     if old_sets:
         _repush(core, event.changes, old_sets, effects, now)
 
@@ -92,9 +97,7 @@ def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
             lifetimes_s=core.config.lifetimes_s,
         )
         effects.log.append((_INFO, f"this is host {own.name!r}, key {own.key}"))
-        for lease in core.topology.rows(Lease):
-            if lease.host == own.key:
-                core.nat.add_lease(lease.router, lease.address, lease.block)
+        leases.set_aside(core)
     if core.replicator is not None:
         peers = {
             host.key
@@ -103,26 +106,6 @@ def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
         }
         core.replicator.set_peers(peers, now)
         state_lane.send(core, core.replicator.tick(now), effects)
-
-
-def _leases_changed(
-    core: Core,
-    changes: Iterable[Change],
-    old: Mapping[int | str, Lease | None],
-    effects: Effects,
-    now: float,
-) -> None:
-    for change in changes:
-        if isinstance(change, Put) and isinstance(change.row, Lease):
-            lease = change.row
-            if lease.host == core.host and core.host:
-                core.nat.add_lease(lease.router, lease.address, lease.block)
-                wanted = LeaseWanted(lease.router, lease.address)
-                packet_lane.resume_all(core, wanted, effects, now)
-        elif isinstance(change, Gone) and change.kind is Lease:
-            gone = old.get(change.key)
-            if gone is not None and gone.host == core.host:
-                core.nat.remove_lease(gone.router, gone.address, gone.block)
 
 
 def write_refused(
@@ -211,22 +194,7 @@ def _bring_up(core: Core, key: int, ofport: int, effects: Effects, now: float) -
     name = core.topology.vport_name(key)
     effects.log.append((_INFO, f"vport {name} (key {key}) is ofport {ofport}"))
     core.invalidate((vport_tag(key),), effects, now)
-    _prefetch(core, key, effects)
-
-
-def _prefetch(core: Core, key: int, effects: Effects) -> None:
-    """Lease a first block of each NAT address that a new vport's router may need."""
-    vport = core.topology.vport(key)
-    network = core.topology.network(vport.device) if vport is not None else None
-    for other in network.interior if network is not None else ():
-        peer = core.topology.vport(other.peer)
-        router = core.topology.router(peer.device) if peer is not None else None
-        for rule in router.nat.masquerades if router is not None else ():
-            for address in rule.addresses[:1]:
-                if not core.nat.has_lease(rule.router, address):
-                    packet_lane.ask(
-                        core, LeaseWanted(rule.router, address), effects, core.started
-                    )
+    leases.prefetch_for(core, key, effects)
 
 
 def _is_said_up(core: Core, key: int) -> bool:

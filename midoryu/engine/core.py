@@ -8,21 +8,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
+from midoryu.compat import SLOTS
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
-from midoryu.engine.waiting import WaitingRoom, Wanted
+from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, Match, RemoveFlow
+from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
+from midoryu.simulation.outcome import StateWanted, Wanted
 from midoryu.simulation.walk import World
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
+from midoryu.topology.model import Host, Lease
 from midoryu.topology.rendezvous import mix
 from midoryu.topology.snapshot import Topology
 from midoryu.topology.tag import Tag
 from midoryu.translation.places import Places
+
+# Peers get this long to send what an earlier agent of this host knew.
+SYNC_LIMIT_S: Final = 2.0
+
+
+@dataclass(**SLOTS)
+class Question:
+    """One question to peers under way."""
+
+    wanted: StateWanted
+    open_peers: set[int]
+    """Who has not answered yet."""
+    asked_at: float
 
 
 class Core:
@@ -51,6 +70,21 @@ class Core:
         """Flows of an earlier agent that are not adopted yet."""
         self.adopt_at = now
         """When to try next."""
+        self.learned_macs: dict[tuple[int, int], float] = {}
+        """(network, MAC) that this host learned -> when it was seen last."""
+        self.old_leases: dict[str, Lease] = {}
+        """Leases of an earlier agent of this host, not in use yet."""
+        self.lease_at: dict[tuple[int, int], Lease] = {}
+        """(NAT address, block) -> who holds it."""
+        self.moved_from: dict[int, int] = {}
+        """Local vport -> host that had it before."""
+        self.questions: dict[int, Question] = {}
+        """Questions to peers that are under way, by number."""
+        self.liveness = Liveness()
+        """Hosts that share an ingress set with this one, and their silence."""
+        self.told_dead: dict[int, float] = {}
+        """Hosts that gateways hold for dead -> until when that is believed."""
+        self.repeat_deaths_at = now
         self.started = now
         self._serial = 0
 
@@ -58,6 +92,21 @@ class Core:
     def host(self) -> int:
         """Key of this host, 0 until the NSDB told."""
         return self.places.host
+
+    def has_memory(self, now: float) -> bool:
+        """Tell whether peers have sent what an earlier agent of this host knew.
+
+        Who does not answer in time is not waited for.
+        """
+        if self.replicator is None:
+            return False
+        if now - self.started >= SYNC_LIMIT_S:
+            return True
+        return all(
+            self.replicator.synced_with(host.key)
+            for host in self.topology.rows(Host)
+            if host.underlay and host.key != self.host
+        )
 
     def new_cookie(self) -> int:
         """Return a cookie that no flow of this agent, or of an earlier start, has."""

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from midoryu.engine import adoption, change_lane, packet_lane, report, state_lane
+from midoryu.engine import (
+    adoption,
+    change_lane,
+    gateways,
+    learning,
+    leases,
+    packet_lane,
+    questions,
+    report,
+    state_lane,
+)
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
@@ -67,9 +77,24 @@ class Engine:
     def _packet_in(self, event: PacketIn, effects: Effects, now: float) -> None:
         places = self._core.places
         if event.in_port == places.state_ofport and places.state_ofport:
-            state_lane.receive(self._core, event.frame, effects, now)
+            self._state(event.frame, effects, now)
         else:
             packet_lane.handle(self._core, event, effects, now)
+
+    def _state(self, frame: bytes, effects: Effects, now: float) -> None:
+        core = self._core
+        received, known = state_lane.receive(core, frame, effects, now)
+        if received.sender and received.refusal is None:
+            gateways.heard(core, received.sender, effects, now)
+        for query in received.queries:
+            questions.answer(core, received.sender, query, effects, now)
+        for number in received.unknown:
+            wanted = questions.unknown(core, received.sender, number)
+            if wanted is not None:
+                known.add(wanted)
+        for wanted in known:
+            packet_lane.resume_all(core, wanted, effects, now)
+        gateways.told(core, received.notices, effects, now)
 
     def _other(self, event: Event, effects: Effects, now: float) -> None:
         core = self._core
@@ -105,14 +130,24 @@ class Engine:
         if now >= self._next_touch:
             self._next_touch = now + state_lane.TOUCH_INTERVAL_S
             state_lane.touch_held(core, effects, now)
+            learning.age_macs(core, effects, now)
+            leases.release_idle(core, effects, now)
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
+        for emission in gateways.step(core, effects, now):
+            packet_lane.emit(core, emission, effects, now)
+        questions.forget_old(core, now)
+        leases.take_up(core, now)
         adoption.step(core, effects, now)
 
     def _deadline(self, now: float) -> float:
         core = self._core
         deadlines = [self._next_touch]
-        for deadline in (core.waiting.deadline(), core.connections.deadline()):
+        for deadline in (
+            core.waiting.deadline(),
+            core.connections.deadline(),
+            core.liveness.deadline(),
+        ):
             if deadline is not None:
                 deadlines.append(deadline)
         if core.replicator is not None:
@@ -121,6 +156,8 @@ class Engine:
                 deadlines.append(due)
         if core.orphans:
             deadlines.append(core.adopt_at)
+        if core.old_leases:
+            deadlines.append(now + 0.1)
         if len(core.waiting):
             deadlines.append(now + packet_lane.ASK_INTERVAL_S)
         # Records are aged in batches: a late end costs nothing, a busy loop does.

@@ -50,6 +50,10 @@ class FlowIndex:
         """Return the flow with this cookie, None for none."""
         return self._by_cookie.get(cookie)
 
+    def is_tagged(self, tag: Tag) -> bool:
+        """Tell whether any flow has a tag."""
+        return tag in self._by_tag
+
     def add(self, entry: Entry) -> Union[Entry, None]:
         """Take in a flow.
 

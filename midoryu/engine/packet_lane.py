@@ -8,14 +8,15 @@ record and push it; 6. install the flow; 7. send the packet, and what devices sa
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, Union
 
-from midoryu.engine import state_lane
+from midoryu.engine import learning, leases, questions, state_lane
 from midoryu.engine.core import Core
-from midoryu.engine.effect import Effects, LearnMac, LearnNeighbor, LeaseBlock
+from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
 from midoryu.engine.flow_index import Entry
-from midoryu.engine.waiting import Parked, Wanted
+from midoryu.engine.waiting import Parked
 from midoryu.errors import DecodeError
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, InstallFlow, PacketOut
@@ -30,21 +31,32 @@ from midoryu.simulation.outcome import (
     Emission,
     Flood,
     Forward,
-    MacSeen,
-    NeighborSeen,
     NeighborWanted,
     Simulation,
+    StateWanted,
+    Wanted,
 )
 from midoryu.simulation.simulator import simulate, simulate_emission
 from midoryu.state.connection import Direction
 from midoryu.state.lifetime import next_phase
-from midoryu.topology.model import MacEntry, Neighbor, Put, Vport
+from midoryu.topology.model import Vport
 from midoryu.translation import flows as translation
 
 # A next hop is asked for again after this time, while a packet waits for it.
 ASK_INTERVAL_S: Final = 1.0
 # Emissions that emissions caused (an answer to an answer): more is a loop.
 _EMISSION_DEPTH: Final = 4
+
+
+class Again(Enum):
+    """How often a packet has been simulated before."""
+
+    FIRST = 1
+    """Never."""
+    RESUMED = 2
+    """It has waited for something."""
+    LAST = 3
+    """It has waited for as long as it may."""
 
 
 def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
@@ -62,7 +74,7 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
         name = core.topology.vport_name(vport.key)
         effects.log.append((10, f"malformed frame at {name}: {error}"))
         return
-    _run(core, event, packet, vport, effects=effects, now=now, give_up=False)
+    _run(core, event, packet, vport, effects=effects, now=now, again=Again.FIRST)
 
 
 def _decode(event: PacketIn) -> Packet:
@@ -80,8 +92,9 @@ def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
         core.counters["waiting packets lost their vport"] += 1
         return
     packet = _decode(parked.event)
-    give_up = now >= parked.deadline
-    _run(core, parked.event, packet, vport, effects=effects, now=now, give_up=give_up)
+    late = now >= parked.deadline and not isinstance(parked.wanted, StateWanted)
+    again = Again.LAST if late else Again.RESUMED
+    _run(core, parked.event, packet, vport, effects=effects, now=now, again=again)
 
 
 def resume_all(core: Core, wanted: Wanted, effects: Effects, now: float) -> None:
@@ -99,10 +112,24 @@ def _run(
     *,
     effects: Effects,
     now: float,
-    give_up: bool,
+    again: Again,
 ) -> None:
-    simulation = simulate(packet, vport, core.world, now=now, give_up=give_up)
+    simulation = simulate(
+        packet,
+        vport,
+        core.world,
+        now=now,
+        give_up=again is Again.LAST,
+        ask_peers=again is Again.FIRST,
+    )
     outcome = simulation.outcome
+    if isinstance(outcome, Blocked) and isinstance(outcome.wanted, StateWanted):
+        peers = questions.who_may_know(core, vport.key, outcome.wanted)
+        if not peers:
+            again = Again.RESUMED
+            _run(core, event, packet, vport, effects=effects, now=now, again=again)
+            return
+        questions.ask(core, outcome.wanted, peers, effects, now)
     core.counters[f"outcome {type(outcome).__name__.lower()}"] += 1
     _learn(core, simulation, effects, now)
     if isinstance(outcome, Blocked):
@@ -117,42 +144,8 @@ def _run(
 
 
 def _learn(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:
-    """Believe at once what was learned, and tell everybody through the NSDB."""
-    for seen in simulation.learned:
-        if isinstance(seen, MacSeen):
-            _learn_mac(core, seen, effects, now)
-        else:
-            learn_neighbor(core, seen, effects, now)
-
-
-def _learn_mac(core: Core, seen: MacSeen, effects: Effects, now: float) -> None:
-    network, mac, vport = seen
-    row = MacEntry(f"local/{network}/{mac}", network, mac, vport)
-    core.invalidate(core.topology.apply([Put(row)]), effects, now)
-    effects.nsdb_writes.append(LearnMac(network, mac, vport))
-
-
-def learn_neighbor(
-    core: Core, seen: NeighborSeen, effects: Effects, now: float
-) -> None:
-    """Take in a router's neighbour; packets that wait for it go on."""
-    router, address, mac = seen
-    row = Neighbor(f"local/{router}/{address}", router, address, mac)
-    core.invalidate(core.topology.apply([Put(row)]), effects, now)
-    effects.nsdb_writes.append(LearnNeighbor(router, address, mac))
-    wake_for_neighbor(core, router, address, effects, now)
-
-
-def wake_for_neighbor(
-    core: Core, router: int, address: int, effects: Effects, now: float
-) -> None:
-    """Let packets go on that wait for a neighbour, by whichever vport."""
-    for wanted in core.waiting.wanted():
-        if isinstance(wanted, NeighborWanted) and (router, address) == (
-            wanted.router,
-            wanted.address,
-        ):
-            resume_all(core, wanted, effects, now)
+    for wanted in learning.learn(core, simulation.learned, effects, now):
+        resume_all(core, wanted, effects, now)
 
 
 def _park(
@@ -164,7 +157,9 @@ def _park(
     effects: Effects,
     now: float,
 ) -> None:
-    deadline = now + core.config.neighbor_timeout_s
+    is_state = isinstance(wanted, StateWanted)
+    wait_s = questions.STATE_WAIT_S if is_state else core.config.neighbor_timeout_s
+    deadline = now + wait_s
     if not core.waiting.park(Parked(event, vport.key, deadline, wanted)):
         core.counters["no room to wait"] += 1
         return
@@ -172,14 +167,17 @@ def _park(
 
 
 def ask(core: Core, wanted: Wanted, effects: Effects, now: float) -> None:
-    """Ask for what a packet waits for, at most once per interval."""
+    """Ask for what a packet waits for, at most once per interval.
+
+    Peers were asked for a record when the packet came (`questions`).
+    """
+    if isinstance(wanted, StateWanted):
+        return
     if now - core.asked.get(wanted, -ASK_INTERVAL_S) < ASK_INTERVAL_S:
         return
     core.asked[wanted] = now
     if not isinstance(wanted, NeighborWanted):
-        if not core.nat.is_pending(wanted.router, wanted.address):
-            core.nat.lease_pending(wanted.router, wanted.address)
-            effects.nsdb_writes.append(LeaseBlock(wanted.router, wanted.address))
+        leases.ask(core, wanted, effects)
         return
     vport = core.topology.vport(wanted.vport)
     if vport is not None:
@@ -194,7 +192,7 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
         outcome = simulation.outcome
         flooded = outcome.vports if isinstance(outcome, Flood) else ()
         made = state_lane.commit(core, simulation.connection, flooded, effects, now)
-        _prefetch_leases(core, effects, now)
+        leases.prefetch(core, effects, now)
         return made.id
     if simulation.found is None:
         return 0
@@ -209,12 +207,6 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
         peers = state_lane.interested_peers(core, connection)
         core.replicator.touch((connection,), peers, now)
     return connection.id
-
-
-def _prefetch_leases(core: Core, effects: Effects, now: float) -> None:
-    for router, address in core.nat.wanted_leases(now):
-        core.nat.lease_pending(router, address)
-        effects.nsdb_writes.append(LeaseBlock(router, address))
 
 
 def _carry_out(

@@ -14,7 +14,8 @@ from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
-from midoryu.replication.session import Datagram
+from midoryu.replication.session import Datagram, Received
+from midoryu.simulation.outcome import StateWanted
 from midoryu.state.connection import Connection
 
 # Held records are told to peers at this pace; each one at most once per third of its
@@ -85,14 +86,20 @@ def send(core: Core, datagrams: Iterable[Datagram], effects: Effects) -> None:
         core.counters["state packets sent"] += 1
 
 
-def receive(core: Core, frame: bytes, effects: Effects, now: float) -> None:
+def receive(
+    core: Core, frame: bytes, effects: Effects, now: float
+) -> tuple[Received, set[StateWanted]]:
     """Import what a peer sent, and answer it.
 
     A refused packet is counted by the replicator, by cause; it changes nothing.
+
+    Returns:
+        What came, and the records that packets were waiting for.
     """
+    known: set[StateWanted] = set()
     if core.replicator is None:
         core.counters["state packets before the host key"] += 1
-        return
+        return Received(), known
     core.counters["state packets received"] += 1
     received = core.replicator.receive(frame, now)
     for connection in received.records:
@@ -101,6 +108,7 @@ def receive(core: Core, frame: bytes, effects: Effects, now: float) -> None:
         core.nat.commit(connection, now)
         core.invalidate(keys, effects, now)
         core.counters["connections imported"] += 1
+        known |= core.waiting.waiting_for_state(keys)
     for touch in received.touches:
         core.connections.touch(touch.id, touch.last_used, touch.phase)
     for connection_id in received.removed:
@@ -109,6 +117,7 @@ def receive(core: Core, frame: bytes, effects: Effects, now: float) -> None:
     send(core, received.replies, effects)
     for peer in received.sync_wanted_by:
         sync(core, peer, effects, now)
+    return received, known
 
 
 def sync(core: Core, peer: int, effects: Effects, now: float) -> None:

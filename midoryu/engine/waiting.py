@@ -8,12 +8,12 @@ when their time is over. It is bounded, over all and for each vport.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import NamedTuple, Union
 
 from midoryu.engine.event import PacketIn
-from midoryu.simulation.outcome import LeaseWanted, NeighborWanted
-
-Wanted = Union[NeighborWanted, LeaseWanted]
+from midoryu.simulation.outcome import StateWanted, Wanted
+from midoryu.state.connection import StateKey
 
 
 class Parked(NamedTuple):
@@ -34,6 +34,7 @@ class WaitingRoom:
         self._by_wanted: dict[Wanted, deque[Parked]] = {}
         self._per_vport: Counter[int] = Counter()
         self._count = 0
+        self._by_key: dict[StateKey, StateWanted] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -45,6 +46,9 @@ class WaitingRoom:
         if self._per_vport[parked.vport] >= self._limit_per_vport:
             return False
         self._by_wanted.setdefault(parked.wanted, deque()).append(parked)
+        if isinstance(parked.wanted, StateWanted):
+            for key in parked.wanted.keys:
+                self._by_key[key] = parked.wanted
         self._per_vport[parked.vport] += 1
         self._count += 1
         return True
@@ -53,9 +57,14 @@ class WaitingRoom:
         """List what is waited for."""
         return tuple(self._by_wanted)
 
+    def waiting_for_state(self, keys: Iterable[StateKey]) -> set[StateWanted]:
+        """List what waits for a record that has any of these keys."""
+        return {self._by_key[key] for key in keys if key in self._by_key}
+
     def take(self, wanted: Wanted) -> tuple[Parked, ...]:
         """Take out every packet that waits for one thing, in order of arrival."""
         taken = tuple(self._by_wanted.pop(wanted, ()))
+        self._forget_keys(wanted)
         self._forget(taken)
         return taken
 
@@ -67,6 +76,7 @@ class WaitingRoom:
                 overdue.append(queue.popleft())
             if not queue:
                 del self._by_wanted[wanted]
+                self._forget_keys(wanted)
         self._forget(tuple(overdue))
         return tuple(overdue)
 
@@ -75,6 +85,11 @@ class WaitingRoom:
         return min(
             (queue[0].deadline for queue in self._by_wanted.values()), default=None
         )
+
+    def _forget_keys(self, wanted: Wanted) -> None:
+        if isinstance(wanted, StateWanted):
+            for key in wanted.keys:
+                self._by_key.pop(key, None)
 
     def _forget(self, taken: tuple[Parked, ...]) -> None:
         self._count -= len(taken)

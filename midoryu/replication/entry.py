@@ -19,6 +19,7 @@ from midoryu.packet.address import V4_MAPPED
 from midoryu.state.connection import (
     Connection,
     Phase,
+    StateKey,
     Translation,
     TranslationKind,
 )
@@ -35,6 +36,9 @@ class Kind(IntEnum):
     SYNC_DONE = 6
     NACK = 7
     HEARTBEAT = 8
+    QUERY = 9
+    UNKNOWN = 10
+    NOTICE = 11
 
 
 #  Entry:      kind 8 | length 16 (of the body) | body
@@ -71,6 +75,13 @@ _PAIR: Final = struct.Struct("!II")
 _HELLO: Final = struct.Struct("!B")
 #  SYNC_REQUEST, SYNC_DONE body: number of the request 32
 _NUMBER: Final = struct.Struct("!I")
+
+#  QUERY body: number 32 | many of  device 32 | ip_proto 8 | source 128 |
+#              destination 128 | source port 16 | destination port 16
+_STATE_KEY: Final = struct.Struct("!IB16s16sHH")
+#  UNKNOWN body: number of the query 32
+#  NOTICE body: many of  host 32 | is alive 8
+_NOTICE: Final = struct.Struct("!IB")
 
 # Ages are carried in 24 bits of tenths of a second (19 days).
 _AGE_MAX: Final = 0xFF_FFFF
@@ -133,7 +144,41 @@ class Heartbeat(NamedTuple):
     """Oldest number that can still be repeated; `last + 1` when none."""
 
 
-Entry = Union[Record, Touch, Remove, Hello, SyncRequest, SyncDone, Nack, Heartbeat]
+class Query(NamedTuple):
+    """Asks for the record that is found by any of these keys."""
+
+    number: int
+    """To be quoted in the answer."""
+    keys: tuple[StateKey, ...]
+
+
+class Unknown(NamedTuple):
+    """Says that there is no record for a query."""
+
+    number: int
+
+
+class Notice(NamedTuple):
+    """Says what a gateway found out about a fellow."""
+
+    host: int
+    """Host key."""
+    alive: bool
+
+
+Entry = Union[
+    Record,
+    Touch,
+    Remove,
+    Hello,
+    SyncRequest,
+    SyncDone,
+    Nack,
+    Heartbeat,
+    Query,
+    Unknown,
+    Notice,
+]
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -242,6 +287,34 @@ def encode_nacks(nacks: Iterable[Nack]) -> bytes:
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
     """Build a HEARTBEAT entry."""
     return _entry(Kind.HEARTBEAT, _encode_pair(heartbeat))
+
+
+def encode_query(query: Query) -> bytes:
+    """Build a QUERY entry."""
+    keys = b"".join(
+        _STATE_KEY.pack(
+            device,
+            ip_proto,
+            source.to_bytes(16, "big"),
+            destination.to_bytes(16, "big"),
+            source_port,
+            destination_port,
+        )
+        for device, ip_proto, source, destination, source_port, destination_port in (
+            query.keys
+        )
+    )
+    return _entry(Kind.QUERY, _NUMBER.pack(query.number) + keys)
+
+
+def encode_unknown(number: int) -> bytes:
+    """Build an UNKNOWN entry."""
+    return _entry(Kind.UNKNOWN, _NUMBER.pack(number))
+
+
+def encode_notices(notices: Iterable[Notice]) -> bytes:
+    """Build one NOTICE entry about several hosts."""
+    return _entry(Kind.NOTICE, b"".join(_NOTICE.pack(*one) for one in notices))
 
 
 def decode_entries(data: memoryview, context: Context) -> Iterator[Entry]:
@@ -363,6 +436,25 @@ def _decode_heartbeat(body: memoryview, context: Context) -> Iterator[Entry]:
     yield Heartbeat(*_read(_PAIR, body, 0))
 
 
+def _decode_query(body: memoryview, context: Context) -> Iterator[Entry]:
+    (number,) = _read(_NUMBER, body, 0)
+    keys: list[StateKey] = []
+    for device, ip_proto, source, destination, *ports in _read_all(
+        _STATE_KEY, body[_NUMBER.size :]
+    ):
+        ends = int.from_bytes(source, "big"), int.from_bytes(destination, "big")
+        keys.append((device, ip_proto, *ends, ports[0], ports[1]))
+    yield Query(number, tuple(keys))
+
+
+def _decode_unknown(body: memoryview, context: Context) -> Iterator[Entry]:
+    yield Unknown(*_read(_NUMBER, body, 0))
+
+
+def _decode_notices(body: memoryview, context: Context) -> Iterator[Entry]:
+    return (Notice(host, bool(alive)) for host, alive in _read_all(_NOTICE, body))
+
+
 _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = {
     Kind.RECORD: _decode_record,
     Kind.TOUCH: _decode_touches,
@@ -372,6 +464,9 @@ _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = 
     Kind.SYNC_DONE: _decode_sync_done,
     Kind.NACK: _decode_nacks,
     Kind.HEARTBEAT: _decode_heartbeat,
+    Kind.QUERY: _decode_query,
+    Kind.UNKNOWN: _decode_unknown,
+    Kind.NOTICE: _decode_notices,
 }
 _KINDS: Final[dict[int, TranslationKind]] = {int(one): one for one in TranslationKind}
 _PHASES: Final[dict[int, Phase]] = {int(one): one for one in Phase}
@@ -417,7 +512,7 @@ def _read(layout: struct.Struct, body: memoryview, position: int) -> tuple[Any, 
     return layout.unpack_from(body, position)
 
 
-def _read_all(layout: struct.Struct, body: memoryview) -> Iterator[tuple[int, ...]]:
+def _read_all(layout: struct.Struct, body: memoryview) -> Iterator[tuple[Any, ...]]:
     if len(body) % layout.size:
         raise DecodeError(f"list of {len(body)} bytes, not a multiple of {layout.size}")
     return layout.iter_unpack(body)

@@ -21,6 +21,10 @@ from midoryu.replication.wire import widen
 
 # A number this far ahead of what arrived is no gap to repair, but a sync to ask for.
 WINDOW: Final = 4096
+# Datagrams by which an unrepaired stream may be out of order.
+REORDER: Final = 64
+# Writes remembered while something is missing.
+MAX_WRITTEN: Final = 16_384
 # Missing datagrams are asked for at once, then each 10 ms, 40 times.
 NACK_PAUSE_S: Final = 0.010
 NACK_TRIES: Final = 40
@@ -78,13 +82,21 @@ class Inbox:
         """Tell whether a datagram arrived before."""
         return number <= self.arrived or number in self._ahead
 
-    def arrive(self, number: int, now: float) -> None:
-        """Note a datagram; numbers that it skips count as gaps, to ask for at once."""
+    def arrive(self, number: int, now: float, *, is_repaired: bool = True) -> None:
+        """Note a datagram; numbers that it skips count as gaps, to ask for at once.
+
+        In an unrepaired stream they are waited for as long as mere reordering takes.
+        """
         if number <= self.highest:
             self.repairs += 1
-        self.expect(number - 1, now)
+        elif is_repaired:
+            self.expect(number - 1, now)
+        else:
+            self.gaps += number - 1 - self.highest
         self.highest = max(self.highest, number)
         self._ahead.add(number)
+        if not is_repaired:
+            self._skip(self.highest - REORDER)
         self._advance()
 
     def settle(self, number: int, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -101,6 +113,8 @@ class Inbox:
             id_ = entry.connection.id if isinstance(entry, Record) else entry.id
             later_number, later = self._written.get(id_, (0, None))
             if later_number <= number:
+                if len(self._written) >= MAX_WRITTEN:
+                    self._written.clear()
                 self._written[id_] = (number, entry)
                 yield entry
             elif isinstance(later, Touch) and isinstance(entry, Record):
@@ -126,8 +140,7 @@ class Inbox:
     def give_up(self, number: int, now: float) -> None:
         """Stop waiting for everything up to a number, and ask for a sync instead."""
         self.highest = max(self.highest, number)
-        self.arrived = max(self.arrived, number)
-        self._ahead = {one for one in self._ahead if one > number}
+        self._skip(number)
         self._advance()
         self.ask_sync(now)
 
@@ -186,6 +199,12 @@ class Inbox:
             first = number + 1
         if first <= self.highest:
             yield Nack(first, self.highest)
+
+    def _skip(self, number: int) -> None:
+        """Wait no longer for anything up to a number."""
+        if number > self.arrived:
+            self.arrived = number
+            self._ahead = {one for one in self._ahead if one > number}
 
     def _advance(self) -> None:
         while self.arrived + 1 in self._ahead:

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from midoryu.replication.entry import Heartbeat, Nack, Touch, encode_record
 from midoryu.replication.wire import pack, widen
 from midoryu.state.connection import Connection
+
+
+class Unconfirmed(NamedTuple):
+    """A datagram that waits for its confirmation."""
+
+    ids: tuple[int, ...]
+    """Connections that are confirmed with it."""
+    tried: int
+    """How often it was repeated."""
+
 
 # Datagrams that one peer can ask for again.
 RING: Final = 1024
@@ -27,6 +37,11 @@ SYNC_BURST: Final = 16
 SYNC_PAUSE_S: Final = 0.005
 
 
+# Datagrams to be confirmed are repeated together; more than this many at once are too
+# many for a peer that does not answer.
+CONFIRM_BURST: Final = 64
+
+
 class Outbox:
     """The stream to one peer. Numbers are counted from 1 and never wrap here."""
 
@@ -34,6 +49,8 @@ class Outbox:
         "_repeated",
         "_ring",
         "acknowledged",
+        "confirm_due",
+        "unconfirmed",
         "heartbeat_due",
         "heartbeat_index",
         "last",
@@ -52,6 +69,10 @@ class Outbox:
         """The peer has everything up to here."""
         self.heartbeat_due: float | None = None
         self.heartbeat_index = 0
+        self.unconfirmed: OrderedDict[int, Unconfirmed] = OrderedDict()
+        """Datagrams that the peer shall confirm, by number."""
+        self.confirm_due: float | None = None
+        """When to repeat what is not confirmed."""
         self.sync_queue: deque[Connection] | None = None
         """Records still to send for a sync; None when there is none."""
         self.sync_due = 0.0
@@ -74,9 +95,11 @@ class Outbox:
         """Oldest number that can be repeated; one past the last when none can."""
         return next(iter(self._ring), self.last + 1)
 
-    def number(self, entries: bytes, now: float) -> int:
+    def number(self, entries: bytes, now: float, *, is_kept: bool = True) -> int:
         """Give entries the next number and keep them for repeats."""
         self.last += 1
+        if not is_kept:
+            return self.last
         self._ring[self.last] = entries
         if len(self._ring) > RING:
             self._repeated.pop(self._ring.popitem(last=False)[0], None)
@@ -85,16 +108,49 @@ class Outbox:
             self.heartbeat_due = now + HEARTBEATS_S[0]
         return self.last
 
-    def acknowledge(self, number: int) -> None:
-        """Note what the peer says that it has; frees the ring up to there."""
+    def acknowledge(self, number: int) -> tuple[int, ...]:
+        """Note what the peer says that it has; frees the ring up to there.
+
+        Returns:
+            Ids of connections that the peer thereby confirms.
+        """
         if not self.acknowledged < number <= self.last:
-            return
+            return ()
         self.acknowledged = number
         while self._ring and next(iter(self._ring)) <= number:
             self._repeated.pop(self._ring.popitem(last=False)[0], None)
         if number == self.last:
             self.heartbeat_due = None
             self.heartbeat_index = 0
+        ids: list[int] = []
+        while self.unconfirmed and next(iter(self.unconfirmed)) <= number:
+            ids += self.unconfirmed.popitem(last=False)[1].ids
+        if not self.unconfirmed:
+            self.confirm_due = None
+        return tuple(ids)
+
+    def await_confirmation(self, number: int, ids: tuple[int, ...], due: float) -> None:
+        """Repeat a datagram at `due` unless it is confirmed by then."""
+        self.unconfirmed[number] = Unconfirmed(ids, 0)
+        if self.confirm_due is None:
+            self.confirm_due = due
+
+    def confirm_repeats(
+        self, now: float, interval_s: float, tries: int
+    ) -> list[tuple[int, bytes]]:
+        """Return the unconfirmed datagrams to repeat now; gives up after some tries."""
+        if self.confirm_due is None or self.confirm_due > now:
+            return []
+        found: list[tuple[int, bytes]] = []
+        for number, (ids, tried) in list(self.unconfirmed.items())[:CONFIRM_BURST]:
+            entries = self._ring.get(number)
+            if entries is None or tried >= tries:
+                del self.unconfirmed[number]
+                continue
+            self.unconfirmed[number] = Unconfirmed(ids, tried + 1)
+            found.append((number, entries))
+        self.confirm_due = now + interval_s if self.unconfirmed else None
+        return found
 
     def heartbeat(self, now: float) -> Heartbeat | None:
         """Return the heartbeat that is due, and plan the next one."""
@@ -151,5 +207,5 @@ class Outbox:
     def deadline(self) -> float | None:
         """Return the instant of the next thing to do."""
         sync = None if self.sync_queue is None else self.sync_due
-        dues = [self.heartbeat_due, self.flush_due, sync]
+        dues = [self.heartbeat_due, self.flush_due, self.confirm_due, sync]
         return min((one for one in dues if one is not None), default=None)

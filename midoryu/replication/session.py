@@ -20,17 +20,21 @@ from midoryu.replication.entry import (
     Heartbeat,
     Hello,
     Nack,
+    Notice,
+    Query,
     Record,
     Remove,
     SyncDone,
     SyncRequest,
     Touch,
+    Unknown,
 )
 from midoryu.replication.peer import Peer
-from midoryu.replication.speaker import Datagram, Speaker
+from midoryu.replication.speaker import Datagram, Delivery, Speaker
 from midoryu.replication.wire import (
     CONFIRM,
     NUMBERED,
+    UNREPAIRED,
     Header,
     Message,
     Refusal,
@@ -40,10 +44,10 @@ from midoryu.replication.wire import (
     pack,
     widen,
 )
-from midoryu.state.connection import Connection, Phase
+from midoryu.state.connection import Connection, Phase, StateKey
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S
 
-__all__ = ["Datagram", "Received", "Replicator"]
+__all__ = ["Datagram", "Delivery", "Received", "Replicator"]
 
 # Touches and removals wait this long for company.
 FLUSH_S: Final = 0.05
@@ -72,6 +76,14 @@ class Received:
     """Peers to call `Replicator.sync` for."""
     new_peers: list[int] = field(default_factory=list)
     """Peers that answered for the first time in their present life."""
+    confirmed: list[int] = field(default_factory=list)
+    """Pushed connections that now every peer has confirmed."""
+    queries: list[Query] = field(default_factory=list)
+    """Questions of the sender for records, to answer by a push or `say_unknown`."""
+    unknown: list[int] = field(default_factory=list)
+    """Numbers of own questions that the sender cannot answer."""
+    notices: list[Notice] = field(default_factory=list)
+    """What a gateway says about its fellows."""
     refusal: Refusal | None = None
     """Why nothing was taken; already counted."""
 
@@ -87,6 +99,9 @@ class Replicator:
         now: monotonic seconds.
         lifetimes_s: seconds, one for each `Phase`; touches go out at most once in a
             third of it.
+        delivery: how much is done for the arrival of state.
+        confirm_interval_s: an unconfirmed push is repeated after this time.
+        confirm_tries: this many times; then repair has to do.
     """
 
     def __init__(
@@ -98,19 +113,34 @@ class Replicator:
         mtu_bytes: int,
         now: float,
         lifetimes_s: Sequence[float] = DEFAULT_LIFETIMES_S,
+        delivery: Delivery = Delivery.REPAIR,
+        confirm_interval_s: float = 0.02,
+        confirm_tries: int = 5,
     ) -> None:
         self.refusals: Counter[Refusal] = Counter()
         """Frames that were not taken, by cause."""
         self._host = host
         self._epoch = epoch
         self._signer = Signer(keys)
-        self._speaker = Speaker(host, epoch, self._signer, mtu_bytes)
+        self._speaker = Speaker(
+            host,
+            epoch,
+            self._signer,
+            mtu_bytes=mtu_bytes,
+            is_repaired=delivery is not Delivery.BEST_EFFORT,
+        )
+        self._confirm_flag = CONFIRM if delivery is Delivery.CONFIRM else 0
+        self._confirm_interval_s = confirm_interval_s
+        self._confirm_tries = confirm_tries
+        # connection id -> peers that have not confirmed it
+        self._unconfirmed: dict[int, set[int]] = {}
         self._lifetimes_s = tuple(lifetimes_s)
         self._peers: dict[int, Peer] = {}
         self._strangers: set[int] = set()
         self._due_heap: list[tuple[float, int]] = []
         self._told: dict[int, tuple[float, Phase]] = {}
         self._told_sweep = _TOLD_SWEEP_MIN
+        self._last_query = 0
 
     # -- what the engine tells
 
@@ -141,9 +171,18 @@ class Replicator:
             for one in connections:
                 peer.out.removes.pop(one.id, None)
                 peer.out.touches.pop(one.id, None)
-            datagrams += [self._speaker.numbered(peer, batch, now) for batch in batches]
+            datagrams += [
+                self._speaker.numbered(peer, batch, now, flags=self._confirm_flag)
+                for batch in batches
+            ]
+            if self._confirm_flag and batches:
+                self._await_confirmation(peer, connections, len(batches), now)
             self._schedule(peer)
         return datagrams
+
+    def is_confirmed(self, connection_id: int) -> bool:
+        """Tell whether no peer owes the confirmation of a pushed connection."""
+        return connection_id not in self._unconfirmed
 
     def touch(
         self,
@@ -190,6 +229,43 @@ class Replicator:
         known = self._peers.get(peer)
         return known is not None and known.inbox.is_synced
 
+    def query(
+        self, keys: Iterable[StateKey], peers: Iterable[int], now: float
+    ) -> tuple[int, list[Datagram]]:
+        """Ask peers for the record that any of these keys finds, to send now.
+
+        Returns:
+            The question's number (see `Received.unknown`), and the datagrams.
+        """
+        self._last_query = self._last_query % 0xFFFF_FFFF + 1
+        entry = codec.encode_query(Query(self._last_query, tuple(keys)))
+        return self._last_query, self._tell(entry, peers, now)
+
+    def say_unknown(self, peer: int, number: int, now: float) -> list[Datagram]:
+        """Answer a peer's question: there is no such record here."""
+        return self._tell(codec.encode_unknown(number), (peer,), now)
+
+    def beat(self, peers: Iterable[int], now: float) -> list[Datagram]:
+        """Let peers know that this host lives, to send now."""
+        return self._tell(b"", peers, now)
+
+    def notify(
+        self, notices: Iterable[Notice], peers: Iterable[int], now: float
+    ) -> list[Datagram]:
+        """Tell peers who died or came back; repaired like a push, to send now."""
+        entry = codec.encode_notices(notices)
+        datagrams = []
+        for peer in self._others(peers, now):
+            datagrams.append(self._speaker.numbered(peer, entry, now))
+            self._schedule(peer)
+        return datagrams
+
+    def _tell(self, entry: bytes, peers: Iterable[int], now: float) -> list[Datagram]:
+        # Outside the stream: worth nothing when it comes late.
+        return [
+            self._speaker.plain(peer, entry, now) for peer in self._others(peers, now)
+        ]
+
     # -- time
 
     def deadline(self) -> float | None:
@@ -212,6 +288,7 @@ class Replicator:
             datagrams += self._speaker.flush(peer, now)
             datagrams += self._speaker.sync_burst(peer, now)
             datagrams += self._speaker.control(peer, now)
+            datagrams += self._repeat_unconfirmed(peer, now)
             self._schedule(peer)
         return datagrams
 
@@ -277,20 +354,22 @@ class Replicator:
             if not peer.has_answered:
                 peer.answer(now)
                 received.new_peers.append(peer.host)
-            peer.out.acknowledge(widen(header.acknowledged, peer.out.last))
+            number = widen(header.acknowledged, peer.out.last)
+            received.confirmed += self._confirm(peer, peer.out.acknowledge(number))
         number = widen(header.sequence, inbox.highest)
+        is_repaired = not header.flags & UNREPAIRED
         entries: Iterable[Entry] = message.entries
         if header.flags & NUMBERED:
             if inbox.is_known(number):
                 self._answer_confirm(peer, header, received, now)
                 raise StatePacketError(Refusal.DUPLICATE, f"number {number}")
             entries = list(inbox.settle(number, entries))
-            inbox.arrive(number, now)
+            inbox.arrive(number, now, is_repaired=is_repaired)
             self._sort(entries, received)
-        else:
+        elif is_repaired:
             inbox.expect(number, now)
         for one in entries:
-            self._act(peer, one, number, received, now)
+            self._act(peer, one, received, now, number=number if is_repaired else 0)
         received.replies += self._speaker.control(peer, now)
         self._answer_confirm(peer, header, received, now)
         self._schedule(peer)
@@ -304,11 +383,13 @@ class Replicator:
                 received.touches.append(one)
             elif isinstance(one, Remove):
                 received.removed.append(one.id)
+            elif isinstance(one, Notice):
+                received.notices.append(one)
 
     def _act(
-        self, peer: Peer, one: Entry, number: int, received: Received, now: float
+        self, peer: Peer, one: Entry, received: Received, now: float, *, number: int
     ) -> None:
-        """Do what an entry asks for."""
+        """Do what an entry asks for; `number` is what a sync that ends waits for."""
         out = peer.out
         if isinstance(one, Hello):
             if one.wants_answer:
@@ -322,19 +403,62 @@ class Replicator:
         elif isinstance(one, Nack):
             received.replies += self._speaker.repeat(peer, one, now)
         elif isinstance(one, SyncRequest):
-            if one.number > out.sync_number:
+            is_lost = not self._speaker.is_repaired and out.sync_queue is None
+            if one.number > out.sync_number or is_lost:
                 out.sync_number = one.number
                 received.sync_wanted_by.append(peer.host)
             elif out.sync_queue is None:
                 received.replies.append(self._speaker.heartbeat(peer, now))
         elif isinstance(one, SyncDone):
             peer.inbox.end_sync(one.number, number)
+        else:
+            self._hand_on(one, received)
+
+    @staticmethod
+    def _hand_on(one: Entry, received: Received) -> None:
+        """Leave to the engine what only the engine can do."""
+        if isinstance(one, Query):
+            received.queries.append(one)
+        elif isinstance(one, Unknown):
+            received.unknown.append(one.number)
 
     def _answer_confirm(
         self, peer: Peer, header: Header, received: Received, now: float
     ) -> None:
         if header.flags & CONFIRM:
             received.replies.append(self._speaker.plain(peer, b"", now))
+
+    # -- confirmation
+
+    def _await_confirmation(
+        self, peer: Peer, connections: Sequence[Connection], count: int, now: float
+    ) -> None:
+        """Expect a peer to confirm the `count` datagrams that were made last."""
+        ids = tuple(one.id for one in connections)
+        due, last = now + self._confirm_interval_s, peer.out.last
+        for number in range(last - count + 1, last + 1):
+            peer.out.await_confirmation(number, ids if number == last else (), due)
+        for id_ in ids:
+            self._unconfirmed.setdefault(id_, set()).add(peer.host)
+
+    def _confirm(self, peer: Peer, ids: Iterable[int]) -> list[int]:
+        """Note that a peer has connections; returns those that now all peers have."""
+        confirmed = []
+        for id_ in ids:
+            waiting = self._unconfirmed.get(id_, set())
+            waiting.discard(peer.host)
+            if not waiting and self._unconfirmed.pop(id_, None) is not None:
+                confirmed.append(id_)
+        return confirmed
+
+    def _repeat_unconfirmed(self, peer: Peer, now: float) -> list[Datagram]:
+        repeats = peer.out.confirm_repeats(
+            now, self._confirm_interval_s, self._confirm_tries
+        )
+        return [
+            self._speaker.repeated(peer, entries, now, number=number, flags=CONFIRM)
+            for number, entries in repeats
+        ]
 
     # -- helpers
 

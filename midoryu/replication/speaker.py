@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, NamedTuple
 
 from midoryu.replication import entry as codec
@@ -13,6 +14,7 @@ from midoryu.replication.entry import Heartbeat, Hello, Nack
 from midoryu.replication.peer import HELLO_IDLE_S, Peer
 from midoryu.replication.wire import (
     NUMBERED,
+    UNREPAIRED,
     Header,
     Signer,
     encode,
@@ -34,25 +36,59 @@ class Datagram(NamedTuple):
     """From the Ethernet header on."""
 
 
+class Delivery(Enum):
+    """How much is done for the arrival of state (design: speed against certainty)."""
+
+    BEST_EFFORT = "best-effort"
+    """Sent and forgotten."""
+    REPAIR = "repair"
+    """Sent and forgotten by the engine; gaps are repaired."""
+    CONFIRM = "confirm"
+    """Pushes are confirmed at once, and repeated until they are."""
+
+
 class Speaker:
-    """Makes signed datagrams in the name of one host's present life."""
+    """Makes signed datagrams in the name of one host's present life.
 
-    __slots__ = ("_epoch", "_host", "_signer", "room_bytes")
+    Args:
+        host: own host key.
+        epoch: own epoch.
+        signer: computes the tags.
+        mtu_bytes: MTU of the underlay.
+        is_repaired: whether datagrams are kept for repeats.
+    """
 
-    def __init__(self, host: int, epoch: int, signer: Signer, mtu_bytes: int) -> None:
+    __slots__ = ("_epoch", "_host", "_signer", "is_repaired", "room_bytes")
+
+    def __init__(
+        self,
+        host: int,
+        epoch: int,
+        signer: Signer,
+        *,
+        mtu_bytes: int,
+        is_repaired: bool,
+    ) -> None:
         self._host = host
         self._epoch = epoch
         self._signer = signer
+        self.is_repaired = is_repaired
         self.room_bytes = entries_bytes(mtu_bytes)
         """Room for entries in one datagram."""
 
     def numbered(
-        self, peer: Peer, entries: bytes, now: float, number: int | None = None
+        self, peer: Peer, entries: bytes, now: float, *, flags: int = 0
     ) -> Datagram:
-        """Make a datagram of the stream: a new one, or a repeat of `number`."""
-        if number is None:
-            number = peer.out.number(entries, now)
-        return self._datagram(peer, entries, number, NUMBERED, now)
+        """Make the next datagram of the stream."""
+        number = peer.out.number(entries, now, is_kept=self.is_repaired)
+        return self._datagram(peer, entries, number, NUMBERED | flags, now)
+
+    def repeated(
+        self, peer: Peer, entries: bytes, now: float, *, number: int, flags: int = 0
+    ) -> Datagram:
+        """Make a datagram of the stream once more."""
+        peer.repairs += 1
+        return self._datagram(peer, entries, number, NUMBERED | flags, now)
 
     def plain(self, peer: Peer, entries: bytes, now: float) -> Datagram:
         """Make a datagram outside the stream; it tells the last number sent."""
@@ -64,6 +100,8 @@ class Speaker:
         peer.sent += 1
         if peer.has_answered:
             peer.hello_due = max(peer.hello_due, now + HELLO_IDLE_S)
+        if not self.is_repaired:
+            flags |= UNREPAIRED
         header = Header(
             self._host,
             peer.host,
@@ -87,10 +125,9 @@ class Speaker:
     def repeat(self, peer: Peer, nack: Nack, now: float) -> list[Datagram]:
         """Repeat what is asked for; say so where the ring no longer has it."""
         datagrams = [
-            self.numbered(peer, entries, now, number)
+            self.repeated(peer, entries, now, number=number)
             for number, entries in peer.out.repeats(nack, now)
         ]
-        peer.repairs += len(datagrams)
         if widen(nack.first, peer.out.last) < peer.out.oldest:
             datagrams.append(self.heartbeat(peer, now))
         return datagrams

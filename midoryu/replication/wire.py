@@ -60,6 +60,8 @@ MAX_FRAME_BYTES: Final = 9216
 NUMBERED: Final = 0x01
 # CONFIRM: acknowledge at once.
 CONFIRM: Final = 0x02
+# UNREPAIRED: the sender keeps nothing for repeats, so there is nothing to ask for.
+UNREPAIRED: Final = 0x04
 
 _SERIAL: Final = 1 << 32
 _MIN_PAYLOAD: Final = PAYLOAD_HEADER.size + TAG_BYTES
@@ -111,7 +113,7 @@ class Header:
     acknowledged: int
     """The sender has everything up to this number; modulo 2**32."""
     flags: int = 0
-    """NUMBERED, CONFIRM."""
+    """NUMBERED, CONFIRM, UNREPAIRED."""
 
 
 @dataclass(frozen=True, **SLOTS)

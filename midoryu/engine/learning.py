@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host learns from packets: MAC addresses of networks, neighbours of routers.
+
+Believed at once here, told to everybody through the NSDB, and withdrawn when unused.
+`packet_lane` brings what a simulation saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Union
+
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects, ForgetMac, LearnMac, LearnNeighbor
+from midoryu.simulation.outcome import MacSeen, NeighborSeen, NeighborWanted
+from midoryu.topology.model import Gone, MacEntry, Neighbor, Put
+from midoryu.topology.tag import mac_tag
+
+
+def learn(
+    core: Core,
+    seen: Iterable[Union[MacSeen, NeighborSeen]],
+    effects: Effects,
+    now: float,
+) -> tuple[NeighborWanted, ...]:
+    """Take in what was seen.
+
+    Returns:
+        What packets were waiting for and is known now.
+    """
+    known: list[NeighborWanted] = []
+    for one in seen:
+        if isinstance(one, MacSeen):
+            _learn_mac(core, one, effects, now)
+        else:
+            _learn_neighbor(core, one, effects, now)
+            known.extend(waiting_for(core, one.router, one.address))
+    return tuple(known)
+
+
+def _learn_mac(core: Core, seen: MacSeen, effects: Effects, now: float) -> None:
+    network, mac, vport = seen
+    row = MacEntry(_mac_key(network, mac), network, mac, vport)
+    core.invalidate(core.topology.apply([Put(row)]), effects, now)
+    core.learned_macs[(network, mac)] = now
+    effects.nsdb_writes.append(LearnMac(network, mac, vport))
+    core.counters["MAC addresses learned"] += 1
+
+
+def _mac_key(network: int, mac: int) -> str:
+    return f"local/{network}/{mac}"
+
+
+def _learn_neighbor(
+    core: Core, seen: NeighborSeen, effects: Effects, now: float
+) -> None:
+    router, address, mac = seen
+    row = Neighbor(f"local/{router}/{address}", router, address, mac)
+    core.invalidate(core.topology.apply([Put(row)]), effects, now)
+    effects.nsdb_writes.append(LearnNeighbor(router, address, mac))
+    core.counters["neighbours learned"] += 1
+
+
+def waiting_for(core: Core, router: int, address: int) -> list[NeighborWanted]:
+    """List what waits for a router's neighbour, by whichever vport."""
+    return [
+        wanted
+        for wanted in core.waiting.wanted()
+        if isinstance(wanted, NeighborWanted)
+        and (router, address) == (wanted.router, wanted.address)
+    ]
+
+
+def age_macs(core: Core, effects: Effects, now: float) -> None:
+    """Withdraw MAC addresses that this host learned and no flow has used for long.
+
+    Source: IEEE 802.1D-2004, section 7.9.2 (ageing time, 300 s by default).
+    """
+    for (network, mac), last_seen in list(core.learned_macs.items()):
+        if core.flows.is_tagged(mac_tag(network, mac)):
+            core.learned_macs[(network, mac)] = now
+            continue
+        if now - last_seen < core.config.mac_idle_timeout_s:
+            continue
+        del core.learned_macs[(network, mac)]
+        view = core.topology.network(network)
+        at = core.topology.mac_location(view, mac) if view is not None else 0
+        gone = Gone(MacEntry, _mac_key(network, mac))
+        core.invalidate(core.topology.apply([gone]), effects, now)
+        if at in core.places.ofport_by_vport:
+            effects.nsdb_writes.append(ForgetMac(network, mac, at))
+            core.counters["MAC addresses withdrawn"] += 1

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions between hosts: who has the record of this packet's connection.
+
+A packet in the middle of a connection may come where its record is not (yet): a state
+packet was lost, an agent forgot, a path moved. Those who may know are asked, and the
+packet waits for a moment. `packet_lane` parks it, `state_lane` brings the answers.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Union
+
+from midoryu.engine.core import Core, Question
+from midoryu.engine.effect import Effects
+from midoryu.engine.state_lane import send
+from midoryu.replication.entry import Query
+from midoryu.simulation.outcome import StateWanted
+from midoryu.state.connection import StateKey
+from midoryu.state.portpool import BLOCK_PORTS
+
+# A packet waits this long for a record that a peer may have (design, section 8).
+STATE_WAIT_S: Final = 0.05
+
+
+def who_may_know(core: Core, vport: int, wanted: StateWanted) -> frozenset[int]:
+    """Return the hosts that may have a record.
+
+    Those that share an ingress set with the packet's vport, the one that had the vport
+    before, and the holder of the NAT port block that the packet is addressed to.
+    """
+    hosts = set(core.topology.interested_hosts((vport,)))
+    previous = core.moved_from.get(vport)
+    if previous is not None:
+        hosts.add(previous)
+    for key in wanted.keys:
+        hosts.add(_holder(core, key))
+    hosts -= {core.host, 0}
+    return frozenset(host for host in hosts if core.places.underlay(host))
+
+
+def _holder(core: Core, key: StateKey) -> int:
+    device, _, _, destination, _, port = key
+    lease = core.lease_at.get((destination, port // BLOCK_PORTS))
+    return lease.host if lease is not None else 0
+
+
+def ask(
+    core: Core,
+    wanted: StateWanted,
+    peers: frozenset[int],
+    effects: Effects,
+    now: float,
+) -> None:
+    """Ask peers for a record, once."""
+    if core.replicator is None or wanted in core.asked:
+        return
+    core.asked[wanted] = now
+    number, datagrams = core.replicator.query(wanted.keys, peers, now)
+    core.questions[number] = Question(wanted, set(peers), now)
+    core.counters["records asked for"] += 1
+    send(core, datagrams, effects)
+
+
+def answer(core: Core, peer: int, query: Query, effects: Effects, now: float) -> None:
+    """Answer a peer's question: with the record, or with "unknown"."""
+    if core.replicator is None:
+        return
+    for key in query.keys:
+        hit = core.connections.find(key)
+        if hit is not None:
+            core.counters["questions answered"] += 1
+            datagrams = core.replicator.push((hit.connection,), (peer,), now)
+            send(core, datagrams, effects)
+            return
+    core.counters["questions not known"] += 1
+    send(core, core.replicator.say_unknown(peer, query.number, now), effects)
+
+
+def unknown(core: Core, peer: int, number: int) -> Union[StateWanted, None]:
+    """Note that a peer does not know.
+
+    Returns:
+        What was asked for, when nobody is left who could know it; else None.
+    """
+    question = core.questions.get(number)
+    if question is None:
+        return None
+    question.open_peers.discard(peer)
+    if question.open_peers:
+        return None
+    del core.questions[number]
+    return question.wanted
+
+
+def forget_old(core: Core, now: float) -> None:
+    """Forget questions whose time is over."""
+    for number, question in list(core.questions.items()):
+        if now - question.asked_at > STATE_WAIT_S * 2:
+            del core.questions[number]

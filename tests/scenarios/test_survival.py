@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that outlive lost packets, dead gateways and moved vports."""
+
+from __future__ import annotations
+
+from midoryu.packet.codec import decode
+from midoryu.topology.model import Put
+from tests.helpers.builder import cloud
+from tests.helpers.fabric import Fabric, Underlay
+from tests.scenarios.test_main_job import (
+    DNAT,
+    from_outside,
+    from_vm,
+    only,
+    other,
+)
+
+
+def carries_records(packet: Underlay) -> bool:
+    # Anything longer than a greeting, a heartbeat or a question's frame and tag.
+    return packet.is_state and len(packet.frame) > 130
+
+
+def test_a_gateway_that_missed_the_state_asks_for_it() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(2.0)
+    fabric.drop = carries_records
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    fabric.drop = lambda packet: False
+    gateway = other(uplink)
+    reply = from_outside(gateway, dport=packet.headers.l4_src, flags="SA")
+    assert only(fabric.send(f"provider/uplink{gateway}", reply))[0] == "web/vm2"
+
+
+def test_a_question_that_nobody_can_answer_holds_the_packet_for_a_moment_only() -> None:
+    fabric = Fabric(cloud())
+    stray = from_outside(1, dport=50000, flags="SA")
+    assert fabric.send("provider/uplink1", stray) == []
+    fabric.advance(0.2)
+    stats = fabric.inspect("node1", "stats")
+    assert stats["waiting"] == 0
+    assert stats["counters"]["records asked for"] == 1
+
+
+def test_a_silent_gateway_is_replaced_within_half_a_second() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    dead, alive = int(uplink[-1]), other(uplink)
+    fabric.stop(f"node{dead}")
+    fabric.drop = lambda p: f"node{dead}" in (p.source, p.destination)
+    fabric.advance(0.5)
+    ack = from_vm(fabric.builder, 2, flags="A", payload=b"more")
+    uplink, seen = only(fabric.send("web/vm2", ack))
+    assert uplink == f"provider/uplink{alive}"
+    assert seen.headers.l4_src == packet.headers.l4_src
+    push = from_outside(alive, dport=packet.headers.l4_src, flags="PA", payload=b"x")
+    assert only(fabric.send(f"provider/uplink{alive}", push))[0] == "web/vm2"
+
+
+def test_the_outside_may_speak_first_after_its_gateway_died() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    syn = from_outside(1, dst=DNAT, sport=50000, dport=8080)
+    only(fabric.send("provider/uplink1", syn))
+    answer = from_vm(fabric.builder, 3, sport=80, dport=50000, flags="SA")
+    assert only(fabric.send("web/vm3", answer))[0] == "provider/uplink1"
+    fabric.stop("node1")
+    fabric.drop = lambda p: "node1" in (p.source, p.destination)
+    fabric.advance(0.5)
+    data = from_outside(4, dst=DNAT, sport=50000, dport=8080, flags="PA", payload=b"x")
+    assert only(fabric.send("provider/uplink4", data))[0] == "web/vm3"
+    answer = from_vm(fabric.builder, 3, sport=80, dport=50000, flags="A")
+    assert only(fabric.send("web/vm3", answer))[0] == "provider/uplink4"
+
+
+def test_a_gateway_that_comes_back_takes_part_again_and_moves_no_connection() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    dead, alive = int(uplink[-1]), other(uplink)
+    fabric.stop(f"node{dead}")
+    fabric.drop = lambda p: f"node{dead}" in (p.source, p.destination)
+    fabric.advance(1.0)
+    ack = from_vm(fabric.builder, 2, flags="A", payload=b"more")
+    only(fabric.send("web/vm2", ack))
+    fabric.drop = lambda p: False
+    fabric.start(f"node{dead}")
+    fabric.advance(3.0)
+    assert fabric.hosts["node2"].engine is not None
+    assert only(fabric.send("web/vm2", ack))[0] == f"provider/uplink{alive}"
+    assert len(fabric.records(f"node{dead}")) == 1
+    push = from_outside(dead, dport=packet.headers.l4_src, flags="PA", payload=b"x")
+    assert only(fabric.send(f"provider/uplink{dead}", push))[0] == "web/vm2"
+
+
+def test_a_moved_vport_keeps_its_connections() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    fabric.move("web/vm2", "node3")
+    fabric.advance(0.2)
+    assert len(fabric.records("node3")) == 1
+    ack = from_vm(fabric.builder, 2, flags="A", payload=b"more")
+    again, seen = only(fabric.send("web/vm2", ack))
+    assert (again, seen.headers.l4_src) == (uplink, packet.headers.l4_src)
+    gateway = other(uplink)
+    push = from_outside(gateway, dport=packet.headers.l4_src, flags="PA", payload=b"x")
+    back = fabric.send(f"provider/uplink{gateway}", push)
+    assert only(back)[0] == "web/vm2"
+    assert decode(back[0].frame).headers.l4_dst == 40000
+
+
+def test_a_new_member_of_an_ingress_set_gets_the_records() -> None:
+    builder = cloud()
+    builder.ingress_set("uplinks", "provider/uplink1")
+    fabric = Fabric(builder)
+    fabric.advance(3.0)
+    fabric.send("web/vm2", from_vm(builder, 2))
+    fabric.send("web/vm2", from_vm(builder, 2, sport=40001))
+    before = len(fabric.records("node4"))
+    both = builder.ingress_set("uplinks", "provider/uplink1", "provider/uplink4")
+    fabric.change(Put(both))
+    fabric.advance(0.2)
+    assert len(fabric.records("node4")) == 2 > before - 2
+    assert len(fabric.records("node1")) == 2
