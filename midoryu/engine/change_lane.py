@@ -13,6 +13,7 @@ from midoryu.engine import (
     gateways,
     learning,
     leases,
+    membership,
     packet_lane,
     state_lane,
 )
@@ -39,8 +40,6 @@ from midoryu.packet import field
 from midoryu.replication.session import Replicator
 from midoryu.state.connection import Phase
 from midoryu.topology.model import (
-    Change,
-    Gone,
     Host,
     IngressSet,
     Neighbor,
@@ -59,7 +58,7 @@ def topology_changed(
     core: Core, event: TopologyChanged, effects: Effects, now: float
 ) -> None:
     """Take over changed rows; flows that they touch go, packets that waited go on."""
-    old_sets = _members(core, event.changes)
+    places = membership.before(core, event.changes)
     old_leases = leases.standing(core, event.changes)
     tags = core.topology.apply(event.changes)
     core.invalidate(tags, effects, now)
@@ -80,8 +79,7 @@ def topology_changed(
             row = change.row
             for asked in learning.waiting_for(core, row.router, row.address):
                 packet_lane.resume_all(core, asked, effects, now)
-    if old_sets:
-        _repush(core, event.changes, old_sets, effects, now)
+    membership.follow(core, places, effects, now)
 
 
 def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
@@ -116,44 +114,6 @@ def write_refused(
     effects.log.append((_WARNING, f"NSDB refused {event.write}: {event.reason}"))
     if isinstance(event.write, LeaseBlock):
         core.nat.lease_failed(event.write.router, event.write.address, now)
-
-
-# Ingress sets.
-
-
-def _members(core: Core, changes: Iterable[Change]) -> set[int]:
-    """Collect the vports of ingress sets that are about to change, before and after."""
-    vports: set[int] = set()
-    for change in changes:
-        if isinstance(change, Put) and isinstance(change.row, IngressSet):
-            vports |= change.row.vports
-            key: int | str = change.row.key
-        elif isinstance(change, Gone) and change.kind is IngressSet:
-            key = change.key
-        else:
-            continue
-        old = core.topology.row(IngressSet, key)
-        vports |= old.vports if old is not None else frozenset()
-    return vports
-
-
-def _repush(
-    core: Core,
-    changes: Iterable[Change],
-    vports: set[int],
-    effects: Effects,
-    now: float,
-) -> None:
-    """Give the records of a changed ingress set to its members of now."""
-    if core.replicator is None:
-        return
-    for connection in core.connections:
-        if connection.owner == core.host and (
-            connection.ingress_vport in vports or connection.egress_vport in vports
-        ):
-            peers = state_lane.interested_peers(core, connection)
-            datagrams = core.replicator.push((connection,), peers, now)
-            state_lane.send(core, datagrams, effects)
 
 
 # Local vports.
