@@ -64,6 +64,7 @@ def start(options: argparse.Namespace) -> int:
         ConfigError: options contradict each other.
     """
     remotes = _remotes(options)
+    certificates = _certificate_options(options)
     run = _Run(options.run_dir)
     if run.pid():
         print(f"already running, process {run.pid()}")
@@ -85,7 +86,7 @@ def start(options: argparse.Namespace) -> int:
         f"--unixctl={run.control}",
         f"--remote=punix:{socket}",
         *(f"--remote={remote}" for remote in remotes),
-        *_certificate_options(options),
+        *certificates,
         database,
         hint=f"see {options.log_file or run.log_file}",
     )

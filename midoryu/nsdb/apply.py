@@ -103,17 +103,21 @@ def write(transaction: Any, tables: Mapping[str, Any], changes: list[Change]) ->
     rows = {item_id: row for item_id, (_, row) in there.items()}
     writer = ItemWriter(transaction, tables, rows)
     writer.count_revision()
-    doomed = [change.item for change in changes if _is_deleted(change)]
-    for item in doomed:
-        writer.delete(item)
-    for change in changes:
-        if change.after is not None and (change.before is None or _is_moved(change)):
-            writer.insert(change.after)
+    moved = [change for change in changes if _is_moved(change)]
+    for change in moved:
+        writer.delete(change.item)
+    created = [*moved, *(change for change in changes if change.before is None)]
+    for change in created:
+        writer.insert(change.item)
     for change in changes:
         if change.after is not None:
             is_new = change.before is None or _is_moved(change)
             columns = list(change.after.columns) if is_new else change.columns
             writer.set_columns(change.after, columns, is_new=is_new)
+    # Last: while a doomed row is there, the IDL still shows who refers to it.
+    for change in reversed(changes):
+        if change.after is None:
+            writer.delete(change.item)
 
 
 def describe(changes: Iterable[Change]) -> Iterator[str]:
@@ -146,10 +150,6 @@ def _is_moved(change: Change) -> bool:
     return change.before is not None and any(
         column in _FIXED for column in change.columns
     )
-
-
-def _is_deleted(change: Change) -> bool:
-    return change.after is None or _is_moved(change)
 
 
 def _check_owners(

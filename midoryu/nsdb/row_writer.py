@@ -26,7 +26,7 @@ _SEEN: Final = (
 
 
 class ItemWriter:
-    """Puts items into rows. Delete first, then insert, then set columns."""
+    """Puts items into rows. Insert first, then set columns, then delete."""
 
     def __init__(
         self, transaction: Any, tables: Mapping[str, Any], rows: Mapping[ItemId, Any]
@@ -114,11 +114,10 @@ class ItemWriter:
         return row
 
     def _let_go(self, rules: Iterable[Any]) -> None:
-        """Cut what rules refer to: the server looks at references first, sweeps later."""
+        """Cut what rules refer to: the server checks references before it sweeps."""
         for rule in rules:
             for column in ("jump", "source_group", "destination_group"):
-                if getattr(rule, column):
-                    self._set(rule, column, None)
+                self._set(rule, column, None)
 
     def _seen(self) -> dict[Any, list[Any]]:
         if self._seen_by_parent is None:
