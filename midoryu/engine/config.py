@@ -44,5 +44,9 @@ class EngineConfig:
     """How long a packet waits for a neighbour before the sender is told."""
     mac_idle_timeout_s: float = 300.0
     """A learned MAC address is withdrawn after this time without a flow or packet."""
+    touch_interval_s: float = 20.0
+    """How often records in use are looked at, to tell peers and the journal."""
+    journal: bool = False
+    """A journal keeps records for the next start."""
     lifetimes_s: tuple[int, int, int, int, int, int] = (240, 7440, 120, 300, 60, 600)
     """One for each `state.connection.Phase`, in its order."""

@@ -78,6 +78,8 @@ class Core:
         """(NAT address, block) -> who holds it."""
         self.moved_from: dict[int, int] = {}
         """Local vport -> host that had it before."""
+        self.sweep = 0
+        """Counts the looks at records in use."""
         self.questions: dict[int, Question] = {}
         """Questions to peers that are under way, by number."""
         self.liveness = Liveness()

@@ -6,8 +6,8 @@ The lanes do the work; here the event is handed to its lane and the clock is kep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from midoryu.engine import (
     adoption,
@@ -15,6 +15,7 @@ from midoryu.engine import (
     gateways,
     learning,
     leases,
+    memory,
     packet_lane,
     questions,
     report,
@@ -28,6 +29,7 @@ from midoryu.engine.event import (
     FlowRefused,
     FlowRemoved,
     InterfacesChanged,
+    JournalRead,
     NsdbDisconnected,
     PacketIn,
     SwitchConnected,
@@ -46,7 +48,7 @@ class Engine:
 
     def __init__(self, config: EngineConfig, now: float) -> None:
         self._core = Core(config, now)
-        self._next_touch = now + state_lane.TOUCH_INTERVAL_S
+        self._next_touch = now + config.touch_interval_s
 
     def handle(self, event: Event, now: float) -> Effects:
         """Take one event in.
@@ -61,8 +63,10 @@ class Engine:
         effects = Effects()
         if isinstance(event, PacketIn):
             self._packet_in(event, effects, now)
+        elif isinstance(event, Tick):
+            self._tick(effects, now)
         else:
-            self._other(event, effects, now)
+            _LANES[type(event)](self._core, event, effects, now)
         effects.deadline = self._deadline(now)
         return effects
 
@@ -96,28 +100,6 @@ class Engine:
             packet_lane.resume_all(core, wanted, effects, now)
         gateways.told(core, received.notices, effects, now)
 
-    def _other(self, event: Event, effects: Effects, now: float) -> None:
-        core = self._core
-        if isinstance(event, Tick):
-            self._tick(effects, now)
-        elif isinstance(event, FlowRemoved):
-            change_lane.flow_removed(core, event, effects, now)
-        elif isinstance(event, TopologyChanged):
-            change_lane.topology_changed(core, event, effects, now)
-        elif isinstance(event, InterfacesChanged):
-            change_lane.interfaces_changed(core, event, effects, now)
-        elif isinstance(event, SwitchConnected):
-            change_lane.switch_connected(core, event, effects, now)
-        elif isinstance(event, SwitchDisconnected):
-            core.switch_connected = False
-            effects.log.append((_WARNING, "the switch disconnected"))
-        elif isinstance(event, NsdbDisconnected):
-            effects.log.append((_WARNING, "NSDB lost: going on from memory"))
-        elif isinstance(event, WriteRefused):
-            change_lane.write_refused(core, event, effects, now)
-        elif isinstance(event, FlowRefused):
-            change_lane.flow_refused(core, event, effects, now)
-
     def _tick(self, effects: Effects, now: float) -> None:
         core = self._core
         for parked in core.waiting.take_overdue(now):
@@ -128,7 +110,7 @@ class Engine:
             del core.asked[wanted]
         state_lane.expire(core, effects, now)
         if now >= self._next_touch:
-            self._next_touch = now + state_lane.TOUCH_INTERVAL_S
+            self._next_touch = now + core.config.touch_interval_s
             state_lane.touch_held(core, effects, now)
             learning.age_macs(core, effects, now)
             leases.release_idle(core, effects, now)
@@ -162,3 +144,26 @@ class Engine:
             deadlines.append(now + packet_lane.ASK_INTERVAL_S)
         # Records are aged in batches: a late end costs nothing, a busy loop does.
         return max(min(deadlines), now + 0.005)
+
+
+def _switch_disconnected(core: Core, _: object, effects: Effects, __: float) -> None:
+    core.switch_connected = False
+    effects.log.append((_WARNING, "the switch disconnected"))
+
+
+def _nsdb_disconnected(core: Core, _: object, effects: Effects, __: float) -> None:
+    core.counters["NSDB connections lost"] += 1
+    effects.log.append((_WARNING, "NSDB lost: going on from memory"))
+
+
+_LANES: Final[dict[type, Callable[[Core, Any, Effects, float], None]]] = {
+    FlowRemoved: change_lane.flow_removed,
+    FlowRefused: change_lane.flow_refused,
+    TopologyChanged: change_lane.topology_changed,
+    InterfacesChanged: change_lane.interfaces_changed,
+    JournalRead: memory.read,
+    SwitchConnected: change_lane.switch_connected,
+    SwitchDisconnected: _switch_disconnected,
+    NsdbDisconnected: _nsdb_disconnected,
+    WriteRefused: change_lane.write_refused,
+}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Union
 
-from midoryu.engine import learning, leases, questions, state_lane
+from midoryu.engine import learning, leases, memory, questions, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
@@ -203,6 +203,8 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
     )
     changed = phase is not connection.phase
     core.connections.touch(connection.id, now, phase)
+    if changed:
+        memory.remember(core, connection, effects, now)
     if changed and core.replicator is not None:
         peers = state_lane.interested_peers(core, connection)
         core.replicator.touch((connection,), peers, now)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
 
+from midoryu.engine import memory
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
@@ -18,10 +18,7 @@ from midoryu.replication.session import Datagram, Received
 from midoryu.simulation.outcome import StateWanted
 from midoryu.state.connection import Connection
 
-# Held records are told to peers at this pace; each one at most once per third of its
-# lifetime (the replicator sees to that).
-TOUCH_INTERVAL_S: Final = 20.0
-INFO: Final = 20
+INFO = 20
 
 
 def commit(
@@ -46,6 +43,7 @@ def commit(
     keys = core.connections.insert(connection, now)
     core.nat.commit(connection, now)
     core.invalidate(keys, effects, now)
+    memory.remember(core, connection, effects, now)
     if core.replicator is not None:
         peers = interested_peers(core, connection, flooded)
         send(core, core.replicator.push((connection,), peers, now), effects)
@@ -107,6 +105,7 @@ def receive(
         keys = core.connections.insert(connection, now)
         core.nat.commit(connection, now)
         core.invalidate(keys, effects, now)
+        memory.remember(core, connection, effects, now)
         core.counters["connections imported"] += 1
         known |= core.waiting.waiting_for_state(keys)
     for touch in received.touches:
@@ -114,6 +113,7 @@ def receive(
     for connection_id in received.removed:
         _forget_ports(core, connection_id)
         core.invalidate(core.connections.remove(connection_id), effects, now)
+        memory.forget(core, connection_id, effects)
     send(core, received.replies, effects)
     for peer in received.sync_wanted_by:
         sync(core, peer, effects, now)
@@ -134,21 +134,24 @@ def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
 
 
 def touch_held(core: Core, effects: Effects, now: float) -> None:
-    """Tell peers which records are in use because flows of this host serve them."""
-    if core.replicator is None:
-        return
+    """Tell peers and the journal which records flows of this host serve."""
+    core.sweep += 1
     held = {entry.connection for entry in core.flows if entry.connection}
     for connection_id in held:
         connection = core.connections.touch(connection_id, now)
-        if connection is not None:
-            core.replicator.touch(
-                (connection,), interested_peers(core, connection), now
-            )
-    send(core, core.replicator.tick(now), effects)
+        if connection is None:
+            continue
+        memory.refresh(core, connection, core.sweep, effects, now)
+        if core.replicator is not None:
+            peers = interested_peers(core, connection)
+            core.replicator.touch((connection,), peers, now)
+    if core.replicator is not None:
+        send(core, core.replicator.tick(now), effects)
 
 
 def expire(core: Core, effects: Effects, now: float) -> None:
     """Forget records at the end of their lifetime, with their NAT ports and flows."""
     for connection in core.connections.expire(now):
         core.nat.release(connection)
+        memory.forget(core, connection.id, effects)
         core.counters["connections expired"] += 1

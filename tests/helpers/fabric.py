@@ -57,6 +57,8 @@ class FabricHost:
         self.ofports: dict[str, int] = {}
         self.alive = True
         self.starts = 0
+        self.journal: dict[int, tuple[bytes, float]] = {}
+        """Connection id -> (entry, when it was written)."""
 
 
 class Fabric:
@@ -122,6 +124,8 @@ class Fabric:
             **self.config,
         )
         host.engine = Engine(config, self.now)
+        entries = tuple((entry, self.now - at) for entry, at in host.journal.values())
+        self._handle(host, event.JournalRead(entries))
         changes = tuple(model.Put(row) for row in self._rows.values())
         flows = tuple(host.switch.flows())
         self._handle(host, event.TopologyChanged(changes))
@@ -202,13 +206,18 @@ class Fabric:
         effects = host.engine.handle(what, self.now)
         host.deadline = effects.deadline
         self.log.extend(f"{host.name}: {text}" for _, text in effects.log)
+        for write in effects.journal:
+            if write.entry:
+                host.journal[write.connection] = (write.entry, self.now)
+            else:
+                host.journal.pop(write.connection, None)
         for push in effects.state_pushes:
             self._outputs(host, host.switch.packet_out(push))
         host.switch.apply(effects.flow_mods)
         for packet_out in effects.packet_outs:
             self._outputs(host, host.switch.packet_out(packet_out))
-        for write in effects.nsdb_writes:
-            self._todo.append(partial(self._write, host, write))
+        for row in effects.nsdb_writes:
+            self._todo.append(partial(self._write, host, row))
 
     def _switch_in(
         self,

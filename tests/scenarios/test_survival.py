@@ -7,6 +7,7 @@ from midoryu.packet.codec import decode
 from midoryu.topology.model import Put
 from tests.helpers.builder import cloud
 from tests.helpers.fabric import Fabric, Underlay
+from tests.helpers.fake_switch import FakeSwitch
 from tests.scenarios.test_main_job import (
     DNAT,
     from_outside,
@@ -124,3 +125,31 @@ def test_a_new_member_of_an_ingress_set_gets_the_records() -> None:
     fabric.advance(0.2)
     assert len(fabric.records("node4")) == 2 > before - 2
     assert len(fabric.records("node1")) == 2
+
+
+def test_a_journal_brings_the_records_back_when_no_peer_is_there() -> None:
+    fabric = Fabric(cloud(), journal=True)
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    gateway = int(uplink[-1])
+    reply = from_outside(gateway, dport=packet.headers.l4_src, flags="SA")
+    fabric.send(uplink, reply)
+    fabric.drop = lambda p: p.is_state
+    fabric.stop(f"node{gateway}")
+    fabric.start(f"node{gateway}", keep_switch=False)
+    (record,) = fabric.records(f"node{gateway}")
+    assert record["phase"] == "tcp_established"
+    push = from_outside(gateway, dport=packet.headers.l4_src, flags="PA", payload=b"x")
+    assert only(fabric.send(uplink, push))[0] == "web/vm2"
+
+
+def test_a_journal_does_not_bring_back_what_has_ended() -> None:
+    fabric = Fabric(cloud(), journal=True)
+    fabric.advance(3.0)
+    fabric.send("web/vm2", from_vm(fabric.builder, 2))
+    fabric.stop("node2")
+    fabric.hosts["node2"].switch = FakeSwitch({1, 2, 10})
+    fabric.now += 500.0
+    fabric.drop = lambda p: p.is_state
+    fabric.start("node2")
+    assert fabric.records("node2") == []
