@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from midoryu.nsdb.export import topology
+from midoryu.nsdb.topology_file import parse
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "networks: {}",
+        "networks: {n: {up: false, ports: {p: {iface_id: tap0, up: false}}}}",
+        "routers: {a: {ports: {x: {router: b, peer: y}}}, b: {}}",
+        "networks: {n: {ports: {r: {}}}}\nrouters: {r: {ports: {p: {network: n}}}}",
+        "networks: {n: {}}\nrouters: {r: {ports: {p: {network: n}, q: {network: n}}}}",
+        "networks: {n: {ports: {x: {router: r, peer: p, up: no}}}}\nrouters: {r: {}}",
+        "chains: {c: {rules: [{drop: true, proto: 200, not_to: ['::/0']}]}}",
+        "routers: {r: {dnat: [{address: '[2001:db8::1]:1-3/udp', to: 2001:db8::2}]}}",
+        "hosts: [a, b]",
+    ],
+)
+def test_what_a_file_said_is_written_and_read_as_the_same(text: str) -> None:
+    items = parse(text, "f.yaml")
+
+    written = yaml.safe_dump(topology(items.values()))
+
+    assert parse(written, "g.yaml") == items
