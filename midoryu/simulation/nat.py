@@ -28,7 +28,6 @@ from midoryu.simulation.walk import (
     Walk,
 )
 from midoryu.state.connection import (
-    Connection,
     Direction,
     FourTuple,
     Translation,
@@ -37,6 +36,7 @@ from midoryu.state.connection import (
     translate,
 )
 from midoryu.state.nat import Exhausted, NeedLease
+from midoryu.state.table import Hit
 from midoryu.topology.model import Dnat, Masquerade, Vport
 from midoryu.topology.snapshot import RouterView, subnets
 
@@ -112,7 +112,7 @@ def outbound(
             walk.find_at(device)
     if walk.hit is not None:
         _repeat(walk, device, after_routing=True)
-        if _is_recorded(walk.hit.connection, device):
+        if _source_is_recorded(walk.hit, device):
             return None
     floating = nat.floating_by_target.get(source)
     if floating is not None:
@@ -192,7 +192,11 @@ def _leaves_realm(walk: Walk, device: int, leaving: Vport) -> bool:
 
 
 def _translated_here(walk: Walk, device: int) -> bool:
-    return any(translation.device == device for translation in walk.translations)
+    translations = walk.translations
+    if walk.hit is not None:
+        # A return packet undoes translations, it makes none.
+        translations = [*translations, *walk.hit.connection.translations]
+    return any(translation.device == device for translation in translations)
 
 
 def _float(walk: Walk, device: int, address: int, kind: TranslationKind) -> None:
@@ -228,10 +232,13 @@ def _show(translation: Translation) -> str:
     return f"{format_ip(translation.address)} port {translation.port}"
 
 
-def _is_recorded(connection: Connection, device: int) -> bool:
+def _source_is_recorded(hit: Hit, device: int) -> bool:
+    """Tell whether the record says what this device makes of the source."""
+    forward = hit.direction is Direction.FORWARD
+    kind = TranslationKind.SOURCE if forward else TranslationKind.DESTINATION
     return any(
-        translation.device == device and translation.kind <= TranslationKind.DESTINATION
-        for translation in connection.translations
+        translation.device == device and translation.kind is kind
+        for translation in hit.connection.translations
     )
 
 

@@ -429,6 +429,48 @@ def test_hairpin_goes_through_both_translations(family: Family) -> None:
 
 
 @FAMILIES
+def test_hairpin_to_a_floating_address_comes_back_from_it(family: Family) -> None:
+    b = masquerading(family)
+    b.masquerade("r", family.subnet(1), family.nat_ip(10))
+    b.floating("r", family.nat_ip(33), family.ip(1, 13))
+    overlay = Overlay(b)
+
+    simulation = overlay.carry("a/vm1", from_vm1(overlay, family, family.nat_ip(33)))
+
+    there = tuple_of(seen(simulation))
+    assert there == (family.nat_ip(10), family.ip(1, 13), 4000, 80)
+
+    back = frames.tcp(
+        family.ip(1, 13),
+        family.nat_ip(10),
+        80,
+        4000,
+        flags="SA",
+        eth_src="02:00:00:00:00:03",
+        eth_dst=overlay.mac("r/a"),
+    )
+    returned = overlay.send("a/vm3", back)
+
+    assert overlay.names(returned) == ("a/vm1",)
+    assert tuple_of(seen(returned)) == (family.nat_ip(33), family.ip(1, 11), 80, 4000)
+
+
+@FAMILIES
+def test_hairpin_from_a_floating_address_stays_the_same(family: Family) -> None:
+    b = masquerading(family)
+    b.floating("r", family.nat_ip(31), family.ip(1, 11))
+    b.dnat("r", family.nat_ip(20), family.ip(1, 13), ip_proto=6)
+    overlay = Overlay(b)
+    first = overlay.carry("a/vm1", from_vm1(overlay, family, family.nat_ip(20)))
+    assert tuple_of(seen(first))[:2] == (family.nat_ip(31), family.ip(1, 13))
+
+    later = from_vm1(overlay, family, family.nat_ip(20), flags="A")
+    second = overlay.send("a/vm1", later)
+
+    assert tuple_of(seen(second)) == tuple_of(seen(first))
+
+
+@FAMILIES
 def test_source_and_destination_are_translated_in_one_pass(family: Family) -> None:
     b = masquerading(family)
     # A service outside has an address of its own inside.
