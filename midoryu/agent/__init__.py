@@ -6,13 +6,15 @@ Decides nothing about packets. It joins the engine with its three neighbours:
     ovs-vswitchd ── OpenFlow ──► connection ─► switch ─┐            ┌─► state pushes,
     local OVSDB ── ovs.client ─► pump ─────────────────┼─► driver ──┤   flow mods,
     NSDB ──────── nsdb.client ─► pump ─────────────────┘  (engine)  └─► packet outs
-    control socket ────────────► control ──────────────────┘
+    control socket ────────────► control ──────────────────┤
+    records on disk ───────────► journal ──────────────────┘
 
 Invariants: one thread, the hub's, owns the engine, and `driver` calls it once at a
-time; everything of one `Effects` goes out in the order pushes, flow mods, packets, on
-one connection; nothing waits for the NSDB; the listener is on loopback and serves the
-local bridge only; ending the agent changes nothing in the switch or the NSDB. It is
-the only room that imports Ryu (or os_ken), through `framework`.
+time (the journal's thread writes its file, nothing else); everything of one `Effects`
+goes out in the order pushes, flow mods, packets, on one connection; nothing waits for
+the NSDB or the disk; the listener is on loopback and serves the local bridge only;
+ending the agent changes nothing in the switch or the NSDB. It is the only room that
+imports Ryu (or os_ken), through `framework`.
 
 Source: OpenFlow 1.3.5; OVS, ovs-vswitchd.conf.db(5).
 """
@@ -33,12 +35,16 @@ from midoryu.agent.connection import serve
 from midoryu.agent.control import ControlServer
 from midoryu.agent.driver import Driver
 from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
+from midoryu.agent.journal import Journal
 from midoryu.agent.pump import Pump
 from midoryu.engine.effect import NsdbWrite, SetVportStatus
+from midoryu.engine.event import JournalRead
 from midoryu.errors import MidoryuError
 from midoryu.ovs.client import BridgeReady, OvsdbClient, OvsWarning
 
 LOG = logging.getLogger(__name__)
+_FLUSH_S = 1.0
+_REPORT_S = 1.0
 
 __all__ = ["MidoryuAgent"]
 
@@ -83,6 +89,27 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
             self._nsdb_pump = Pump(self._nsdb, self.driver.handle_and_send)
             self.driver.write = self._write
         self._control = ControlServer(config.control_socket, self.driver.inspect)
+        self._journal = self._read_journal(config)
+
+    def _read_journal(self, config: AgentConfig) -> Journal | None:
+        """Give the engine its memory back, before the switch and the NSDB speak.
+
+        The control socket is ours by now, so no other agent has the journal.
+        """
+        if not config.journal:
+            return None
+        journal = Journal(
+            config.journal,
+            config.journal_limit_bytes,
+            lifetime_s=max(config.engine.lifetimes_s),
+        )
+        self.driver.journal = journal.record
+        self.driver.journal_stats = journal.stats
+        for entries in journal.read():
+            self.driver.handle(JournalRead(entries))
+        count = journal.counters["records_read"]
+        LOG.info("%d connection records read from %s", count, config.journal)
+        return journal
 
     def start(self) -> None:
         """Start the green threads; Ryu calls this once."""
@@ -93,6 +120,9 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         if self._nsdb_pump is not None:
             hub.spawn(_or_die, self._nsdb_pump.run)
         hub.spawn(self._control.serve)
+        if self._journal is not None:
+            self._journal.start()
+            hub.spawn(_log_reports, self._journal)
         LOG.info("midoryu agent of host %s started", self.config_host())
 
     def config_host(self) -> str:
@@ -132,6 +162,8 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         """End at once: flows go on in the switch, and nothing is taken back."""
         LOG.info("midoryu agent ends (signal %d)", number)
         self._control.close()
+        if self._journal is not None and not self._journal.close(_FLUSH_S):
+            LOG.warning("the journal was not written to its end")
         logging.shutdown()
         os._exit(0)
 
@@ -153,6 +185,14 @@ def _nsdb_client(config: AgentConfig) -> Any:
         certificate=nsdb.certificate,
         ca_cert=nsdb.ca_cert,
     )
+
+
+def _log_reports(journal: Journal) -> None:
+    """Log what the journal's own thread, which must not, has to say."""
+    while True:
+        for level, message in journal.take_reports():
+            LOG.log(level, "%s", message)
+        hub.sleep(_REPORT_S)
 
 
 def _or_die(run: Any) -> None:

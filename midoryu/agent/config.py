@@ -41,5 +41,9 @@ class AgentConfig:
     """Tunnel endpoint of this host, 128-bit."""
     control_socket: str
     """Path of the unix socket for `midoryu-ctl flow-state`."""
+    journal: str = ""
+    """File of the connection records' journal, "" for none."""
+    journal_limit_bytes: int = 256 << 20
+    """What its records may take."""
     warnings: tuple[str, ...] = ()
     """What the operator should know about these settings."""

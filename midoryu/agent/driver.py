@@ -20,11 +20,12 @@ from typing import Any, Final, Protocol
 from midoryu.agent.log import RateLimit
 from midoryu.agent.switch import Switch
 from midoryu.agent.words import flow_mod_words
-from midoryu.engine.effect import Effects, NsdbWrite, SetVportStatus
+from midoryu.engine.effect import Effects, JournalWrite, NsdbWrite, SetVportStatus
 from midoryu.engine.event import (
     Event,
     FlowRefused,
     FlowRemoved,
+    JournalRead,
     PacketIn,
     Tick,
     WriteRefused,
@@ -35,7 +36,14 @@ LOG = logging.getLogger(__name__)
 ENGINE_LOG = logging.getLogger("midoryu.engine")
 
 # Faults in these concern one packet or one flow; in all others, everything.
-_SMALL: Final = (PacketIn, FlowRemoved, FlowRefused, WriteRefused, Tick)
+_SMALL: Final = (
+    PacketIn,
+    FlowRemoved,
+    FlowRefused,
+    WriteRefused,
+    Tick,
+    JournalRead,  # else a journal that the engine stumbles over would end each start
+)
 _MAX_FAULT_PLACES: Final = 256
 _MIN_TICK_S: Final = 0.001
 _TICK_AFTER_FAULT_S: Final = 1.0
@@ -67,6 +75,8 @@ class Driver:
         self.switch = Switch(self.handle)
         self.write: Callable[[list[NsdbWrite]], None] = _nowhere
         self.status_written: Callable[[SetVportStatus], None] = _nowhere
+        self.journal: Callable[[list[JournalWrite]], None] = _nowhere
+        self.journal_stats: Callable[[], Mapping[str, object]] = dict
         self._due = math.inf
         self._timer: Any = None
         self._depth = 0
@@ -104,6 +114,7 @@ class Driver:
                 **self.counters,
                 **self.switch.counters,
                 "switch_ready": self.switch.is_ready(),
+                "journal": self.journal_stats(),
             }
         return self._engine.inspect(query, arguments, time.monotonic())
 
@@ -117,6 +128,8 @@ class Driver:
             for write in effects.nsdb_writes:
                 if isinstance(write, SetVportStatus):
                     self.status_written(write)
+        if effects.journal:
+            self.journal(effects.journal)
         for level, message in effects.log:
             self._log(level, message, now)
         if effects.deadline is not None:

@@ -71,6 +71,8 @@ def _build(conf: Any) -> AgentConfig:
         nsdb=_nsdb(conf),
         underlay=underlay,
         control_socket=conf.agent.control_socket,
+        journal=conf.flow_state.journal,
+        journal_limit_bytes=conf.flow_state.journal_limit_mb << 20,
         warnings=warnings,
     )
 
@@ -92,6 +94,7 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
         epoch=int(time.time()) & 0xFFFF_FFFF,
         seed=secrets.randbits(64),
         state_keys=keys,
+        journal=bool(conf.flow_state.journal),
         lifetimes_s=tuple(lifetimes[phase] for phase in Phase),
         **limits,
     )

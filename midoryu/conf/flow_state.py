@@ -45,6 +45,21 @@ OPTIONS: Final = [
         "first one signs flow state, all verify; the same on all hosts. Empty: a "
         "built-in key, so that anybody in the underlay could forge state.",
     ),
+    cfg.StrOpt(
+        "journal",
+        default="/var/lib/midoryu/journal.db",
+        help="File that keeps connection records over a restart of the agent. Empty: "
+        "none, so that an agent that restarts has to ask its peers, and connections "
+        "between ports of this host alone are forgotten.",
+    ),
+    cfg.IntOpt(
+        "journal_limit_mb",
+        default=256,
+        min=1,
+        max=65536,
+        help="Megabytes that the records in the journal take at most (a million of "
+        "them need about 120). Above, the oldest are left out.",
+    ),
     *(
         cfg.IntOpt(
             lifetime_option(phase),

@@ -86,6 +86,7 @@ class HostNode:
             ("agent", "ovsdb", self.ovsdb),
             ("agent", "control_socket", str(self.control_socket)),
             ("nsdb", "connection", nsdb),
+            ("flow_state", "journal", str(self.directory / "journal.db")),
             ("flow_state", "key_file", str(self.store.directory / "flow-state.key")),
         )
         sections: dict[str, dict[str, str]] = {}

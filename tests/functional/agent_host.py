@@ -125,6 +125,7 @@ class AgentHost:
             f"[agent]\nhost = h1\nlocal_ip = {LOCAL_IP}\ndatapath_type = netdev\n"
             f"ovsdb = unix:{self.dir}/db.sock\ntunnel_type = {self.tunnel_type}\n"
             f"control_socket = {self.dir}/agent.sock\n{text}"
+            f"[flow_state]\njournal = {self.dir}/journal.db\n"
             f"[nsdb]\nconnection = unix:{self.dir}/nsdb.sock\n"
         )
 
