@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Wireshark dissector of midoryu's flow state (midoryu/replication/wire.py, entry.py).
+-- Wireshark dissector of midoryu's flow state (midoryu/replication/wire.py, entry.py, record.py).
 --
 --   tshark -X lua_script:tools/dissectors/midoryu.lua -r underlay.pcap -Y midoryu
 --
