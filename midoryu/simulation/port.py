@@ -36,10 +36,19 @@ def is_allowed(walk: Walk, vport: Vport) -> bool:
     if not walk.is_ip:
         return False
     walk.fields |= READ_IP_SRC
-    if packet.nd_target and packet.headers.l4_src == protocol.ND_ADVERTISEMENT:
-        walk.fields |= field.PAYLOAD
-        return _holds(pairs, headers.ip_src) and _holds(pairs, packet.nd_target)
-    return _holds(pairs, headers.ip_src)
+    return _holds(pairs, headers.ip_src) and _discovery_holds(walk, pairs)
+
+
+def _discovery_holds(walk: Walk, pairs: tuple[Prefix, ...]) -> bool:
+    """Hold neighbour discovery to the addresses that it claims for its sender."""
+    packet = walk.packet
+    if not walk.is_neighbor_talk or not packet.nd_target:
+        return True
+    walk.fields |= field.PAYLOAD
+    if packet.nd_mac not in (0, packet.headers.eth_src):
+        return False
+    asks = packet.headers.l4_src == protocol.ND_SOLICITATION
+    return asks or _holds(pairs, packet.nd_target)
 
 
 def _pairs(vport: Vport, mac: int) -> Iterator[Prefix]:

@@ -309,7 +309,7 @@ class Topology:
             else:
                 kind, key, new = change.kind, change.key, None
             old = self._rows[kind].get(key)
-            if old == new:
+            if old == new and not self._is_eclipsed(new):
                 continue
             for row in (old, new):
                 if row is not None:
@@ -331,6 +331,15 @@ class Topology:
             for status in self.rows(model.VportStatus)
             if status.host in changed
         }
+
+    def _is_eclipsed(self, row: Any) -> bool:
+        """Tell whether another row stands for what a learned row says."""
+        if isinstance(row, model.MacEntry):
+            return self._macs.get(_natural(row)) is not self._rows[type(row)][row.key]
+        if isinstance(row, model.Neighbor):
+            known = self._neighbors.get(_natural(row))
+            return known is not self._rows[type(row)][row.key]
+        return False
 
     def _store(self, kind: type, key: int | str, old: Any, new: Any) -> None:
         if new is None:
