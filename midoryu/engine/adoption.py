@@ -10,7 +10,7 @@ engine's tick calls `step`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Union
 
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
@@ -20,7 +20,7 @@ from midoryu.openflow.flow import Flow, InstallFlow, Match, RemoveFlow
 from midoryu.packet import field
 from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
-from midoryu.simulation.outcome import Blocked, Flood, Forward
+from midoryu.simulation.outcome import Blocked, Flood, Forward, Simulation
 from midoryu.simulation.simulator import simulate
 from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
@@ -82,39 +82,59 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     except (ValueError, DecodeError):
         return True
     simulation = simulate(packet, vport, core.world, now=now)
+    if not _is_decided(simulation):
+        return False
+    adopted = _made_own(core, flow, simulation, in_port)
+    if adopted is None:
+        _remove(core, flow, effects)
+    else:
+        _replace(core, flow, adopted, effects)
+    return True
+
+
+def _is_decided(simulation: Simulation) -> bool:
     if isinstance(simulation.outcome, Blocked):
         return False
-    if simulation.connection is not None and simulation.found is None:
-        # Its record has not come back (yet): the old flow knows better than we do.
-        return False
+    # Where a record would be made, the flow's own has not come back (yet): the old flow
+    # knows better than we do.
+    return simulation.connection is None or simulation.found is not None
+
+
+def _made_own(
+    core: Core, flow: Flow, simulation: Simulation, in_port: int
+) -> Union[Entry, None]:
+    """Return the flow as this agent would have made it, None where there is none."""
     vports = translation.vports_of(simulation.outcome)
     outputs = translation.outputs(vports, core.places, in_port)
     forwards = isinstance(simulation.outcome, (Forward, Flood)) and outputs.actions
     if not forwards or not translation.is_installable(simulation):
-        _remove(core, flow, effects)
-        return True
-    adopted = Flow(
-        table=flow.table,
-        priority=flow.priority,
-        match=translation.match_of(simulation, in_port),
-        actions=translation.rewrites(simulation) + outputs.actions,
-        cookie=core.new_cookie(),
-        idle_timeout_s=core.config.flow_idle_timeout_s,
-        fin_timeout_s=flow.fin_timeout_s,
-        notify_removed=True,
-    )
+        return None
     found = simulation.found
-    connection = found.connection.id if found is not None else 0
-    tags = frozenset(simulation.tags).union(outputs.tags)
-    returns = found is not None and bool(found.direction)
-    core.flows.add(Entry(adopted, tags, connection, returns))
-    if connection:
-        core.connections.hold(connection)
-    effects.flow_mods.append(InstallFlow(adopted))
-    if adopted.match != flow.match:
+    return Entry(
+        Flow(
+            table=flow.table,
+            priority=flow.priority,
+            match=translation.match_of(simulation, in_port),
+            actions=translation.rewrites(simulation) + outputs.actions,
+            cookie=core.new_cookie(),
+            idle_timeout_s=core.config.flow_idle_timeout_s,
+            fin_timeout_s=flow.fin_timeout_s,
+            notify_removed=True,
+        ),
+        frozenset(simulation.tags).union(outputs.tags),
+        found.connection.id if found is not None else 0,
+        found is not None and bool(found.direction),
+    )
+
+
+def _replace(core: Core, flow: Flow, adopted: Entry, effects: Effects) -> None:
+    core.flows.add(adopted)
+    if adopted.connection:
+        core.connections.hold(adopted.connection)
+    effects.flow_mods.append(InstallFlow(adopted.flow))
+    if adopted.flow.match != flow.match:
         _remove(core, flow, effects)
     core.counters["flows adopted"] += 1
-    return True
 
 
 def _remove(core: Core, flow: Flow, effects: Effects) -> None:
