@@ -137,20 +137,22 @@ class Outbox:
 
     def confirm_repeats(
         self, now: float, interval_s: float, tries: int
-    ) -> list[tuple[int, bytes]]:
-        """Return the unconfirmed datagrams to repeat now; gives up after some tries."""
-        if self.confirm_due is None or self.confirm_due > now:
-            return []
+    ) -> tuple[list[tuple[int, bytes]], list[int]]:
+        """Return the unconfirmed datagrams to repeat now, and ids given up."""
         found: list[tuple[int, bytes]] = []
+        given_up: list[int] = []
+        if self.confirm_due is None or self.confirm_due > now:
+            return found, given_up
         for number, (ids, tried) in list(self.unconfirmed.items())[:CONFIRM_BURST]:
             entries = self._ring.get(number)
             if entries is None or tried >= tries:
                 del self.unconfirmed[number]
+                given_up += ids
                 continue
             self.unconfirmed[number] = Unconfirmed(ids, tried + 1)
             found.append((number, entries))
         self.confirm_due = now + interval_s if self.unconfirmed else None
-        return found
+        return found, given_up
 
     def heartbeat(self, now: float) -> Heartbeat | None:
         """Return the heartbeat that is due, and plan the next one."""

@@ -15,6 +15,7 @@ from typing import Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.replication import entry as codec
+from midoryu.replication.confirm import Confirmations
 from midoryu.replication.entry import (
     Entry,
     Heartbeat,
@@ -130,10 +131,7 @@ class Replicator:
             is_repaired=delivery is not Delivery.BEST_EFFORT,
         )
         self._confirm_flag = CONFIRM if delivery is Delivery.CONFIRM else 0
-        self._confirm_interval_s = confirm_interval_s
-        self._confirm_tries = confirm_tries
-        # connection id -> peers that have not confirmed it
-        self._unconfirmed: dict[int, set[int]] = {}
+        self._confirmations = Confirmations(confirm_interval_s, confirm_tries)
         self._lifetimes_s = tuple(lifetimes_s)
         self._peers: dict[int, Peer] = {}
         self._strangers: set[int] = set()
@@ -148,7 +146,7 @@ class Replicator:
         """Name all other hosts; new ones are greeted at the next tick."""
         wanted = set(hosts) - {self._host}
         for host in self._peers.keys() - wanted - self._strangers:
-            del self._peers[host]
+            self._confirmations.forget(self._peers.pop(host))
         self._strangers -= wanted
         for host in wanted - self._peers.keys():
             self._add_peer(host, now)
@@ -163,26 +161,24 @@ class Replicator:
         connections = tuple(connections)
         entries = [codec.encode_record(one, self._host, now) for one in connections]
         batches = list(pack(entries, self._speaker.room_bytes))
+        ids = [one.id for one in connections]
         datagrams = []
-        for host in peers:
-            if host == self._host:
-                continue
-            peer = self._peers.get(host) or self._add_peer(host, now)
-            for one in connections:
-                peer.out.removes.pop(one.id, None)
-                peer.out.touches.pop(one.id, None)
+        for peer in self._others(peers, now):
+            for id_ in ids:
+                peer.out.removes.pop(id_, None)
+                peer.out.touches.pop(id_, None)
             datagrams += [
                 self._speaker.numbered(peer, batch, now, flags=self._confirm_flag)
                 for batch in batches
             ]
             if self._confirm_flag and batches:
-                self._await_confirmation(peer, connections, len(batches), now)
+                self._confirmations.expect(peer, ids, len(batches), now)
             self._schedule(peer)
         return datagrams
 
-    def is_confirmed(self, connection_id: int) -> bool:
-        """Tell whether no peer owes the confirmation of a pushed connection."""
-        return connection_id not in self._unconfirmed
+    def is_awaited(self, connection_id: int) -> bool:
+        """Tell whether a peer still owes the confirmation of a pushed connection."""
+        return connection_id in self._confirmations
 
     def touch(
         self,
@@ -288,7 +284,10 @@ class Replicator:
             datagrams += self._speaker.flush(peer, now)
             datagrams += self._speaker.sync_burst(peer, now)
             datagrams += self._speaker.control(peer, now)
-            datagrams += self._repeat_unconfirmed(peer, now)
+            datagrams += [
+                self._speaker.repeated(peer, entries, now, number=number, flags=CONFIRM)
+                for number, entries in self._confirmations.repeats(peer, now)
+            ]
             self._schedule(peer)
         return datagrams
 
@@ -331,6 +330,8 @@ class Replicator:
         if header.epoch < peer.epoch:
             raise StatePacketError(Refusal.STALE_SENDER, f"epoch {header.epoch}")
         if header.epoch > peer.epoch:
+            if peer.epoch:
+                self._confirmations.forget(peer)
             peer.begin(header.epoch, now)
         if header.receiver_epoch not in (0, self._epoch):
             if now >= peer.correct_after:
@@ -355,7 +356,8 @@ class Replicator:
                 peer.answer(now)
                 received.new_peers.append(peer.host)
             number = widen(header.acknowledged, peer.out.last)
-            received.confirmed += self._confirm(peer, peer.out.acknowledge(number))
+            ids = peer.out.acknowledge(number)
+            received.confirmed += self._confirmations.confirm(peer, ids)
         number = widen(header.sequence, inbox.highest)
         is_repaired = not header.flags & UNREPAIRED
         entries: Iterable[Entry] = message.entries
@@ -427,38 +429,6 @@ class Replicator:
     ) -> None:
         if header.flags & CONFIRM:
             received.replies.append(self._speaker.plain(peer, b"", now))
-
-    # -- confirmation
-
-    def _await_confirmation(
-        self, peer: Peer, connections: Sequence[Connection], count: int, now: float
-    ) -> None:
-        """Expect a peer to confirm the `count` datagrams that were made last."""
-        ids = tuple(one.id for one in connections)
-        due, last = now + self._confirm_interval_s, peer.out.last
-        for number in range(last - count + 1, last + 1):
-            peer.out.await_confirmation(number, ids if number == last else (), due)
-        for id_ in ids:
-            self._unconfirmed.setdefault(id_, set()).add(peer.host)
-
-    def _confirm(self, peer: Peer, ids: Iterable[int]) -> list[int]:
-        """Note that a peer has connections; returns those that now all peers have."""
-        confirmed = []
-        for id_ in ids:
-            waiting = self._unconfirmed.get(id_, set())
-            waiting.discard(peer.host)
-            if not waiting and self._unconfirmed.pop(id_, None) is not None:
-                confirmed.append(id_)
-        return confirmed
-
-    def _repeat_unconfirmed(self, peer: Peer, now: float) -> list[Datagram]:
-        repeats = peer.out.confirm_repeats(
-            now, self._confirm_interval_s, self._confirm_tries
-        )
-        return [
-            self._speaker.repeated(peer, entries, now, number=number, flags=CONFIRM)
-            for number, entries in repeats
-        ]
 
     # -- helpers
 

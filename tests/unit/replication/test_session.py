@@ -13,7 +13,7 @@ import pytest
 from midoryu.packet.address import parse_ip
 from midoryu.packet.protocol import TCP
 from midoryu.replication.entry import Touch
-from midoryu.replication.session import Datagram, Received, Replicator
+from midoryu.replication.session import Datagram, Delivery, Received, Replicator
 from midoryu.replication.wire import Refusal
 from midoryu.state.connection import Connection, Phase, Translation, TranslationKind
 
@@ -43,7 +43,14 @@ def record(id_: int, owner: int = 1, at: float = 0.0) -> Connection:
 class Network:
     """Hosts 1..n, each a replicator with a small table, and a bad network."""
 
-    def __init__(self, hosts: int, seed: int = 1, loss: float = 0.0) -> None:
+    def __init__(
+        self,
+        hosts: int,
+        seed: int = 1,
+        loss: float = 0.0,
+        delivery: Delivery = Delivery.REPAIR,
+    ) -> None:
+        self.delivery = delivery
         self.now = 0.0
         self.dice = random.Random(seed)
         self.loss = self.repeats = self.reorder = loss
@@ -59,7 +66,12 @@ class Network:
 
     def start(self, host: int, epoch: int, hosts: Iterable[int]) -> None:
         self.replicators[host] = Replicator(
-            host=host, epoch=epoch, keys=(KEY,), mtu_bytes=1500, now=self.now
+            host=host,
+            epoch=epoch,
+            keys=(KEY,),
+            mtu_bytes=1500,
+            now=self.now,
+            delivery=self.delivery,
         )
         self.replicators[host].set_peers(hosts, self.now)
         self.tables[host] = {}
@@ -373,3 +385,87 @@ def test_garbage_is_refused_and_counted() -> None:
         assert not received.records
     assert sum(two.refusals.values()) == 4
     assert len(two.receive(good.frame, network.now).records) == 1
+
+
+def confirmed_at(network: Network, host: int) -> list[int]:
+    return [id_ for received in network.received[host] for id_ in received.confirmed]
+
+
+def test_a_push_to_be_confirmed_is_confirmed_by_every_peer_at_once() -> None:
+    network = Network(3, delivery=Delivery.CONFIRM)
+    network.run(1.0)
+    network.push(1, [record(7)], [2, 3])
+    assert network.replicators[1].is_awaited(7)
+    network.run(0.001)
+    assert confirmed_at(network, 1) == [7]
+    assert not network.replicators[1].is_awaited(7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_confirmations_come_through_a_very_bad_network(seed: int) -> None:
+    network = Network(3, seed=seed, loss=0.3, delivery=Delivery.CONFIRM)
+    network.run(30.0)
+    for id_ in range(1, 101):
+        network.push(1, [record(id_)], [2, 3])
+        network.run(0.002)
+    network.run(5.0)
+    assert sorted(confirmed_at(network, 1)) == list(range(1, 101))
+    assert set(network.tables[3]) == set(range(1, 101))
+
+
+def test_a_peer_that_never_confirms_is_given_up_and_leaves_nothing_behind() -> None:
+    network = Network(3, delivery=Delivery.CONFIRM)
+    network.run(1.0)
+    network.loss = 1.0
+    network.push(1, [record(7)], [2, 3])
+    network.run(1.0)
+    assert not network.replicators[1].is_awaited(7)
+    assert confirmed_at(network, 1) == []
+
+
+@pytest.mark.parametrize("end", ["removed", "restarted"])
+def test_a_peer_that_is_gone_owes_no_confirmation(end: str) -> None:
+    network = Network(2, delivery=Delivery.CONFIRM)
+    network.run(1.0)
+    network.replicators[1].push([record(7)], [2], network.now)
+    if end == "removed":
+        network.replicators[1].set_peers([1], network.now)
+    else:
+        network.start(2, epoch=2, hosts=[1, 2])
+        network.run(0.01)
+    assert not network.replicators[1].is_awaited(7)
+
+
+def test_best_effort_repairs_nothing_and_says_nothing_more() -> None:
+    network = Network(2, delivery=Delivery.BEST_EFFORT)
+    network.run(10.0)
+    assert network.replicators[1].synced_with(2)
+    before = network.carried
+    for id_ in range(1, 201):
+        network.loss = float(id_ % 4 == 0)
+        network.push(1, [record(id_)], [2])
+    network.loss = 0.0
+    network.run(5.0)
+    assert network.carried - before == 200
+    assert len(network.tables[2]) == 150
+    assert network.replicators[2].stats()[1]["gaps"] == 49
+
+
+def test_best_effort_takes_what_is_only_out_of_order() -> None:
+    network = Network(2, delivery=Delivery.BEST_EFFORT)
+    network.run(1.0)
+    sent = [
+        network.replicators[1].push([record(id_)], [2], network.now)[0]
+        for id_ in range(1, 40)
+    ]
+    for datagram in [*reversed(sent), *sent]:
+        network.deliver(datagram)
+    assert set(network.tables[2]) == set(range(1, 40))
+    assert network.replicators[2].refusals[Refusal.DUPLICATE] == 39
+
+
+def test_best_effort_syncs_through_a_bad_network() -> None:
+    network = Network(2, loss=0.3, delivery=Delivery.BEST_EFFORT)
+    network.tables[1] = {1: record(1)}
+    network.run(60.0)
+    assert network.replicators[2].synced_with(1)
