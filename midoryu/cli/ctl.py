@@ -14,7 +14,6 @@ import importlib.util
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -88,9 +87,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
 
 
@@ -100,5 +102,4 @@ def _complain(text: str) -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
     sys.exit(main())

@@ -26,3 +26,11 @@ Invariants:
 
 Sources: RFC 7047 (OVSDB); ovsdb-server(7) for monitor_cond_since.
 """
+
+import warnings
+
+with warnings.catch_warnings():
+    # Package ovs imports eventlet, which announces its own end on every start; a
+    # command's user can do nothing about it.
+    warnings.simplefilter("ignore")
+    import ovs.poller  # noqa: F401

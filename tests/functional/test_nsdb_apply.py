@@ -13,9 +13,10 @@ import pytest
 
 from midoryu.cli import ctl
 from midoryu.errors import NsdbError, TopologyError
-from midoryu.nsdb.apply import describe
+from midoryu.nsdb.apply import describe, difference, write
 from midoryu.nsdb.export import export
 from midoryu.nsdb.item import port_name
+from midoryu.nsdb.topology_file import parse
 from tests.functional.nsdb_server import Server
 
 FULL = """
@@ -313,3 +314,24 @@ def test_changed_rule_lets_go_of_its_group(server: Server) -> None:
         assert not session.tables["Address_Group"].rows
     assert len(after) == 2
     assert len(after & before) == 1, "the rule that did not change keeps its row"
+
+
+def test_file_applied_in_between_makes_the_other_start_over(server: Server) -> None:
+    server.apply("networks: {a: {}, b: {}}")
+    wanted = parse("networks: {a: {up: false}, b: {}}", "mine.yaml")
+    rounds: list[int] = []
+
+    with server.session() as session:
+
+        def fill(transaction: object) -> bool:
+            changes = difference(session.tables, wanted)
+            rounds.append(len(changes))
+            if len(rounds) == 1:
+                server.apply("networks: {a: {}, b: {up: false}}")
+            write(transaction, session.tables, changes)
+            return True
+
+        session.transact(fill)
+
+    assert rounds == [1, 2], "the second round sees what the other file changed"
+    assert server.apply("networks: {a: {up: false}, b: {}}") == []

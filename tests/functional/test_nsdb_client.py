@@ -312,3 +312,17 @@ def test_host_that_was_deleted_registers_again(server: Server, agent: Agent) -> 
         lambda: any(int(row.key) > key for row in agent.of(model.Host)),
     )
     agent_2.client.close()
+
+
+def test_rows_that_another_database_lacks_are_gone(
+    server: Server, agent: Agent
+) -> None:
+    server.stop()
+    server.start("other.db")
+    server.apply("networks: {lone: {}}")
+
+    turn_until([agent], lambda: "lone" in agent.names(model.Network))
+
+    assert agent.names(model.Network) == {"lone"}
+    assert not agent.of(model.Vport)
+    assert not agent.of(model.Masquerade)
