@@ -145,6 +145,7 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
             _bring_up(core, key, ofport, effects, now)
         elif not _is_said_up(core, key):
             effects.nsdb_writes.append(SetVportStatus(key, True))
+    gateways.watch(core, now)
 
 
 def _bring_up(core: Core, key: int, ofport: int, effects: Effects, now: float) -> None:

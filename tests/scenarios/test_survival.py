@@ -153,3 +153,16 @@ def test_a_journal_does_not_bring_back_what_has_ended() -> None:
     fabric.drop = lambda p: p.is_state
     fabric.start("node2")
     assert fabric.records("node2") == []
+
+
+def test_an_agent_that_restarted_watches_its_fellow_gateways_again() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    fabric.stop("node4")
+    fabric.start("node4")
+    fabric.advance(3.0)
+    fabric.send("web/vm2", from_vm(fabric.builder, 2))
+    fabric.stop("node1")
+    fabric.advance(1.0)
+    stats = fabric.inspect("node4", "stats")
+    assert stats["counters"]["hosts fallen silent"] == 1
