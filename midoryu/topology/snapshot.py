@@ -233,9 +233,9 @@ class Topology:
         if known is not None:
             return known
         learned = self._macs.get((network.row.key, mac))
-        if learned is None or self.vport(learned.vport) is None:
-            return 0
-        return learned.vport
+        vport = self.vport(learned.vport) if learned is not None else None
+        # What was behind a vport that went down may be anywhere by now.
+        return vport.key if vport is not None and self.is_up(vport) else 0
 
     def neighbor_mac(self, vport: model.Vport, address: int) -> int:
         """Return the MAC address of a router vport's neighbour, 0 when unknown."""
@@ -414,12 +414,11 @@ class Topology:
         yield flood_tag(row.device)
         if row.device in self._rows[model.Router]:
             yield device_tag(row.device)
-        for device in (row.device, self._peer_device(row)):
-            yield mac_tag(device, row.mac)
-
-    def _peer_device(self, row: model.Vport) -> int:
+        yield mac_tag(row.device, row.mac)
         peer = self.vport(row.peer) if row.peer else None
-        return peer.device if peer is not None else 0
+        if peer is not None:
+            yield mac_tag(peer.device, row.mac)
+            yield mac_tag(row.device, peer.mac)
 
 
 def _key(row: Any) -> int | str:

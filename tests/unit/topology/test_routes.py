@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Longest prefix first, lowest metric first, both families in one table."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midoryu.packet.address import Prefix, parse_ip, parse_prefix
+from midoryu.topology.model import Route
+from midoryu.topology.routes import RouteTable, connected
+from tests.helpers.builder import interface
+
+
+def route(prefix: str, metric: int = 0) -> Route:
+    return Route(f"{prefix}/{metric}", 1, parse_prefix(prefix), metric=metric)
+
+
+def found(table: RouteTable, address: str) -> list[list[str]]:
+    groups = table.lookup(parse_ip(address))
+    return [[route.key for route in group] for group in groups]
+
+
+def test_longer_prefixes_come_first() -> None:
+    table = RouteTable(
+        route(text) for text in ("0.0.0.0/0", "10.0.0.0/8", "10.0.1.0/24", "11.0.0.0/8")
+    )
+
+    assert found(table, "10.0.1.5") == [
+        ["10.0.1.0/24/0"],
+        ["10.0.0.0/8/0"],
+        ["0.0.0.0/0/0"],
+    ]
+
+
+def test_lower_metrics_come_first_in_a_group() -> None:
+    table = RouteTable(route("10.0.0.0/8", metric) for metric in (5, 0, 3))
+
+    assert found(table, "10.1.1.1") == [
+        ["10.0.0.0/8/0", "10.0.0.0/8/3", "10.0.0.0/8/5"]
+    ]
+
+
+def test_families_do_not_meet() -> None:
+    table = RouteTable([route("0.0.0.0/0"), route("2001:db8::/32")])
+
+    assert found(table, "2001:db8::1") == [["2001:db8::/32/0"]]
+    assert found(table, "2001:db9::1") == []
+    assert found(table, "192.0.2.1") == [["0.0.0.0/0/0"]]
+
+
+def test_connected_route_leads_to_the_subnet_on_the_link() -> None:
+    made = connected(1, 7, interface("10.0.1.1/24"))
+
+    assert made.destination == parse_prefix("10.0.1.0/24")
+    assert (made.vport, made.gateway, made.router) == (7, 0, 1)
+
+
+addresses = st.integers(0, 2**32 - 1)
+prefixes = st.tuples(addresses, st.integers(0, 32))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(prefixes, max_size=12), addresses)
+def test_first_group_is_the_longest_match_of_the_standard_library(
+    pairs: list[tuple[int, int]], address: int
+) -> None:
+    nets = [
+        ipaddress.ip_network((value, length), strict=False) for value, length in pairs
+    ]
+    holding = [net for net in nets if ipaddress.ip_address(address) in net]
+    table = RouteTable(route(str(net)) for net in nets)
+
+    groups = list(table.lookup(0xFFFF << 32 | address))
+
+    lengths = [group[0].destination.length - 96 for group in groups]
+    assert lengths == sorted({net.prefixlen for net in holding}, reverse=True)
+    assert all(isinstance(one.destination, Prefix) for group in groups for one in group)
