@@ -38,7 +38,8 @@ class NsdbClient:
         Raises:
             ConfigError: a remote is malformed or a certificate file is missing.
         """
-        use_certificates(Certificates(private_key, certificate, ca_cert))
+        files = Certificates(private_key, certificate, ca_cert)
+        use_certificates(connection, files)
         self._idl = TrackingIdl(connection)
         self._replica = Replica()
         self._writer = Writer(self._idl, self._replica, host=host, underlay=underlay)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,23 +52,38 @@ def check_connection(connection: str) -> None:
             )
 
 
-def use_certificates(files: Certificates) -> None:
+def use_certificates(connection: str, files: Certificates) -> None:
     """Set the certificates of all `ssl:` connections of this process.
 
     Raises:
-        ConfigError: a file is missing, or only some of the three are named.
+        ConfigError: a file is missing or holds something else, only some of the three
+            are named, or none while the connection needs them.
     """
     names = (files.private_key, files.certificate, files.ca_cert)
-    if not any(names):
+    needs_them = any(remote.startswith("ssl:") for remote in connection.split(","))
+    if not any(names) and not needs_them:
         return
     for name in names:
         if not name:
             raise ConfigError("private key, certificate and CA certificate go together")
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file")
+    _check_files(files)
     ovs.stream.Stream.ssl_set_private_key_file(files.private_key)
     ovs.stream.Stream.ssl_set_certificate_file(files.certificate)
     ovs.stream.Stream.ssl_set_ca_cert_file(files.ca_cert)
+
+
+def _check_files(files: Certificates) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_cert_chain(files.certificate, files.private_key)
+        context.load_verify_locations(files.ca_cert)
+    except OSError as problem:
+        names = f"{files.certificate}, {files.private_key}, {files.ca_cert}"
+        raise ConfigError(
+            f"no certificate, its key and an authority in {names}: {problem}"
+        ) from problem
 
 
 class TrackingIdl(ovs.db.idl.Idl):  # type: ignore[misc]

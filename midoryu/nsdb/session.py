@@ -40,7 +40,7 @@ class Session:
             ConfigError: the connection string or a certificate is wrong.
             UnreachableError: no answer within the timeout.
         """
-        use_certificates(certificates)
+        use_certificates(connection, certificates)
         self._connection = connection
         self._timeout_s = timeout_s
         self._idl = TrackingIdl(connection)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from midoryu.cmd import nsdb
+from midoryu.errors import ConfigError
+from midoryu.nsdb.remote import Certificates
 from midoryu.nsdb.session import Session
 from tests.functional.nsdb_server import Server
 
@@ -135,3 +137,24 @@ def test_cluster_of_two_and_a_relay(tmp_path: Path) -> None:
     finally:
         for server in (relay, second, first):
             server.stop()
+
+
+def test_ssl_needs_certificates_on_both_sides(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    out = ["-subj", "/CN=test", "-keyout", key, "-out", certificate]
+    subprocess.run([*make, *out], check=True, capture_output=True)
+    files = [f"--private-key={key}", f"--certificate={certificate}"]
+    server, port = Server(tmp_path), _free_port()
+    assert server.start("db", f"--ssl={port}", *files, f"--ca-cert={certificate}") == 0
+    remote = f"ssl:127.0.0.1:{port}"
+    try:
+        names = (str(key), str(certificate), str(certificate))
+        Session(remote, timeout_s=10, certificates=Certificates(*names)).close()
+        with pytest.raises(ConfigError, match="go together"):
+            Session(remote, timeout_s=10)
+        swapped = Certificates(str(certificate), str(key), str(certificate))
+        with pytest.raises(ConfigError, match="no certificate, its key"):
+            Session(remote, timeout_s=10, certificates=swapped)
+    finally:
+        server.stop()
