@@ -50,6 +50,8 @@ def errors_of(interfaces: list[Any]) -> list[str]:
 def ofport_by_iface_id(interfaces: list[Any]) -> tuple[dict[str, int], list[str]]:
     """Map every iface-id to its ofport; of several with one id, the first wins.
 
+    An interface whose link is down does not count.
+
     Returns:
         (iface-id -> ofport, a line for each duplicate).
     """
@@ -60,14 +62,16 @@ def ofport_by_iface_id(interfaces: list[Any]) -> tuple[dict[str, int], list[str]
         iface_id = row.external_ids.get(IFACE_ID, "")
         if not iface_id or not row.ofport or row.ofport[0] <= 0:
             continue
-        if iface_id in found:
+        if iface_id in names:
             duplicates.append(
                 f"interface {row.name} has the iface-id {iface_id!r} that "
                 f"{names[iface_id]} has already; it is left alone"
             )
             continue
-        found[iface_id] = row.ofport[0]
         names[iface_id] = row.name
+        # Without a carrier nothing comes or goes: another uplink may have one.
+        if row.link_state != ["down"]:
+            found[iface_id] = row.ofport[0]
     return found, duplicates
 
 

@@ -51,6 +51,7 @@ SCHEMA: Final[dict[str, Any]] = {
                 "type": _STRING,
                 "options": _MAP,
                 "ofport": _OPTIONAL_INTEGER,
+                "link_state": _OPTIONAL_STRING,
                 "external_ids": _MAP,
                 "error": _OPTIONAL_STRING,
             },

@@ -116,18 +116,28 @@ def outbound(
             return None
     floating = nat.floating_by_target.get(source)
     if floating is not None:
-        if _leaves_realm(walk, device, leaving):
+        if _leaves_realm(walk, device, leaving, (floating.address,)):
             kind = TranslationKind.FLOATING_SOURCE
             _float(walk, device, floating.address, kind)
         return None
     if walk.generated:
         # Nothing would remember a new binding: what devices say follows records only.
         return None
+    return _hide(walk, router, entered, leaving)
+
+
+def _hide(
+    walk: Walk, router: RouterView, entered: Vport, leaving: Vport
+) -> Union[Outcome, None]:
+    """Masquerade where a rule asks for it."""
+    device, source = router.row.key, walk.headers.ip_src
     walk.fields |= READ_IP_DST
     hairpin = leaving.key == entered.key and _translated_here(walk, device)
     scope = 0 if hairpin else leaving.key
-    rule = nat.masquerade_for(source, walk.headers.ip_dst, scope)
-    if rule is None or not (rule.vport or _leaves_realm(walk, device, leaving)):
+    rule = router.nat.masquerade_for(source, walk.headers.ip_dst, scope)
+    if rule is None:
+        return None
+    if not (rule.vport or _leaves_realm(walk, device, leaving, rule.addresses)):
         return None
     return _masquerade(walk, rule, entered)
 
@@ -177,18 +187,25 @@ def _is_query(walk: Walk) -> bool:
     return ports is not None and ports[1] != 0
 
 
-def _leaves_realm(walk: Walk, device: int, leaving: Vport) -> bool:
+def _leaves_realm(
+    walk: Walk, device: int, leaving: Vport, outside: tuple[int, ...]
+) -> bool:
     """Tell whether a packet leaves the inside: not just to a connected subnet.
 
     A packet whose destination was translated by this router does too (hairpin,
-    RFC 4787, section 6).
+    RFC 4787, section 6), and one for the link that `outside`, the NAT addresses, are
+    on: a provider network, say.
     """
     if _translated_here(walk, device):
         return True
     walk.fields |= READ_IP_DST
     if not leaving.peer:
         return True
-    return not any(s.contains(walk.headers.ip_dst) for s in subnets(leaving))
+    destination = walk.headers.ip_dst
+    return not any(
+        subnet.contains(destination) and not any(map(subnet.contains, outside))
+        for subnet in subnets(leaving)
+    )
 
 
 def _translated_here(walk: Walk, device: int) -> bool:

@@ -15,6 +15,7 @@ def interface(name: str, iface_id: str = "", ofport: int = 0, error: str = ""):
         ofport=[ofport] if ofport else [],
         external_ids={"iface-id": iface_id} if iface_id else {},
         error=[error] if error else [],
+        link_state=["up"],
     )
 
 
@@ -27,6 +28,13 @@ def test_only_interfaces_with_an_iface_id_and_a_number_are_reported() -> None:
     ]
 
     assert ofport_by_iface_id(rows) == ({"web/vm1": 5}, [])
+
+
+def test_interface_without_a_carrier_is_not_reported() -> None:
+    cut = interface("tap1", "provider/uplink1", 5)
+    cut.link_state = ["down"]
+
+    assert ofport_by_iface_id([cut]) == ({}, [])
 
 
 def test_the_first_of_two_interfaces_with_one_iface_id_wins() -> None:

@@ -31,6 +31,7 @@ from tests.helpers.worlds import (
     V6,
     Family,
     Overlay,
+    neighbor,
     seen,
     two_networks,
 )
@@ -88,6 +89,25 @@ def test_masquerade_translates_the_source(family: Family, make: Any) -> None:
         80 if make is frames.tcp else 53,
     )
     assert tuple_of(seen(simulation)) == expected
+
+
+@FAMILIES
+def test_masquerade_hides_sources_on_a_provider_network(family: Family) -> None:
+    b = two_networks(family, default=False)
+    b.network("public")
+    b.vport("public/up", host="node2")
+    link = f"{family.nat_ip(1)}/{24 if family is V4 else 64}"
+    b.attach("r", "public", link)
+    b.masquerade("r", family.subnet(1), family.nat_ip(10))
+    b.lease("r", family.nat_ip(10), 62, "node1")
+    neighbor(b, "r", family.nat_ip(2), GATEWAY_MAC)
+    overlay = Overlay(b)
+
+    outwards = overlay.send("a/vm1", from_vm1(overlay, family, family.nat_ip(2)))
+    inwards = overlay.send("a/vm1", from_vm1(overlay, family, family.ip(2, 12)))
+
+    assert tuple_of(seen(outwards))[:2] == (family.nat_ip(10), family.nat_ip(2))
+    assert tuple_of(seen(inwards))[:2] == (family.ip(1, 11), family.ip(2, 12))
 
 
 @FAMILIES
