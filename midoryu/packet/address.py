@@ -52,6 +52,10 @@ def prefix_mask(length: int) -> int:
     return _ALL_ONES ^ (_ALL_ONES >> length)
 
 
+# The netmask of all IPv4-mapped addresses; a smaller mask is of an IPv6 prefix.
+V4_MASK: Final = prefix_mask(V4_MAPPED_PREFIX_LEN)
+
+
 def is_v4(address: int) -> bool:
     """Tell whether an address is IPv4 (IPv4-mapped)."""
     return address >> 32 == 0xFFFF

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from midoryu.packet.address import Prefix, prefix_mask
+from midoryu.packet.address import V4_MASK, Prefix, is_v4, prefix_mask
 from midoryu.topology.model import Chain, Rule
 
 
 class PrefixSet:
     """A set of prefixes, of any size, asked in time that depends on lengths only."""
 
-    __slots__ = ("_levels",)
+    __slots__ = ("_levels", "_v4_levels")
 
     def __init__(self, prefixes: Iterable[Prefix]) -> None:
         levels: dict[int, set[int]] = {}
@@ -26,9 +26,14 @@ class PrefixSet:
             (prefix_mask(length), frozenset(values))
             for length, values in sorted(levels.items(), reverse=True)
         )
+        # A short IPv6 prefix (::/0) would hold the IPv4-mapped addresses too.
+        self._v4_levels = tuple(
+            (mask, values) for mask, values in self._levels if mask >= V4_MASK
+        )
 
     def __contains__(self, address: int) -> bool:
-        return any(address & mask in values for mask, values in self._levels)
+        levels = self._v4_levels if is_v4(address) else self._levels
+        return any(address & mask in values for mask, values in levels)
 
 
 class CompiledRule:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from midoryu.packet.address import Prefix, prefix_mask
+from midoryu.packet.address import V4_MASK, Prefix, is_v4, prefix_mask
 from midoryu.topology.model import Route
 
 
 class RouteTable:
     """Routes by prefix length, longest first. Never changes once made."""
 
-    __slots__ = ("_levels",)
+    __slots__ = ("_levels", "_v4_levels")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         by_length: dict[int, dict[int, list[Route]]] = {}
@@ -28,13 +28,17 @@ class RouteTable:
             (prefix_mask(length), {v: _by_metric(r) for v, r in level.items()})
             for length, level in sorted(by_length.items(), reverse=True)
         )
+        # A short IPv6 prefix (::/0) would hold the IPv4-mapped addresses too.
+        self._v4_levels = tuple(
+            (mask, level) for mask, level in self._levels if mask >= V4_MASK
+        )
 
     def lookup(self, destination: int) -> Iterator[tuple[Route, ...]]:
         """Yield the routes of every prefix that holds an address, longest first.
 
         Within one yielded group, lower metrics come first.
         """
-        for mask, level in self._levels:
+        for mask, level in self._v4_levels if is_v4(destination) else self._levels:
             found = level.get(destination & mask)
             if found is not None:
                 yield found

@@ -78,3 +78,13 @@ def test_first_group_is_the_longest_match_of_the_standard_library(
     lengths = [group[0].destination.length - 96 for group in groups]
     assert lengths == sorted({net.prefixlen for net in holding}, reverse=True)
     assert all(isinstance(one.destination, Prefix) for group in groups for one in group)
+
+
+def test_a_default_route_of_one_family_is_none_of_the_other() -> None:
+    v6 = Route("6", 1, parse_prefix("::/0"), vport=6)
+    v4 = Route("4", 1, parse_prefix("0.0.0.0/0"), vport=4)
+    assert list(RouteTable([v6]).lookup(parse_ip("10.0.0.1"))) == []
+    assert list(RouteTable([v4]).lookup(parse_ip("2001:db8::1"))) == []
+    both = RouteTable([v4, v6])
+    assert [group[0].vport for group in both.lookup(parse_ip("10.0.0.1"))] == [4]
+    assert [group[0].vport for group in both.lookup(parse_ip("2001:db8::1"))] == [6]
