@@ -121,7 +121,6 @@ class Replicator:
         self.refusals: Counter[Refusal] = Counter()
         """Frames that were not taken, by cause."""
         self._host = host
-        self._epoch = epoch
         self._signer = Signer(keys)
         self._speaker = Speaker(
             host,
@@ -328,22 +327,29 @@ class Replicator:
             self._strangers.add(header.sender)
             peer = self._add_peer(header.sender, now)
         if header.epoch < peer.epoch:
+            self._correct(peer, received, now)
             raise StatePacketError(Refusal.STALE_SENDER, f"epoch {header.epoch}")
         if header.epoch > peer.epoch:
             if peer.epoch:
                 self._confirmations.forget(peer)
             peer.begin(header.epoch, now)
-        if header.receiver_epoch not in (0, self._epoch):
-            if now >= peer.correct_after:
-                peer.correct_after = now + _CORRECT_S
-                received.replies.append(
-                    self._speaker.hello(peer, now, wants_answer=True)
-                )
-            self._schedule(peer)
+        if header.receiver_epoch > self._speaker.epoch:
+            # An earlier life of this host had a later epoch: its clock was set back.
+            # Peers refuse the present life until its epoch is the latest again.
+            self._speaker.epoch = header.receiver_epoch + 1
+        if header.receiver_epoch not in (0, self._speaker.epoch):
+            self._correct(peer, received, now)
             raise StatePacketError(
                 Refusal.STALE_RECEIVER, f"epoch {header.receiver_epoch}"
             )
         return peer
+
+    def _correct(self, peer: Peer, received: Received, now: float) -> None:
+        """Tell a peer which lives are present, but not for each of its packets."""
+        if now >= peer.correct_after:
+            peer.correct_after = now + _CORRECT_S
+            received.replies.append(self._speaker.hello(peer, now, wants_answer=True))
+        self._schedule(peer)
 
     def _take(
         self, peer: Peer, message: Message, received: Received, now: float
@@ -351,7 +357,7 @@ class Replicator:
         header, inbox = message.header, peer.inbox
         peer.received += 1
         peer.last_heard = now
-        if header.receiver_epoch == self._epoch:
+        if header.receiver_epoch == self._speaker.epoch:
             if not peer.has_answered:
                 peer.answer(now)
                 received.new_peers.append(peer.host)

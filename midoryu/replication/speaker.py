@@ -58,7 +58,7 @@ class Speaker:
         is_repaired: whether datagrams are kept for repeats.
     """
 
-    __slots__ = ("_epoch", "_host", "_signer", "is_repaired", "room_bytes")
+    __slots__ = ("_host", "_signer", "epoch", "is_repaired", "room_bytes")
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class Speaker:
         is_repaired: bool,
     ) -> None:
         self._host = host
-        self._epoch = epoch
+        self.epoch = epoch
+        """Own epoch; a clock that ran backwards can make it grow later."""
         self._signer = signer
         self.is_repaired = is_repaired
         self.room_bytes = entries_bytes(mtu_bytes)
@@ -105,7 +106,7 @@ class Speaker:
         header = Header(
             self._host,
             peer.host,
-            self._epoch,
+            self.epoch,
             peer.epoch,
             sequence,
             peer.inbox.arrived,
