@@ -16,7 +16,7 @@ from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
 from midoryu.replication.session import Datagram, Received
 from midoryu.simulation.outcome import StateWanted
-from midoryu.state.connection import Connection
+from midoryu.state.connection import Connection, state_keys
 
 INFO = 20
 
@@ -153,5 +153,7 @@ def expire(core: Core, effects: Effects, now: float) -> None:
     """Forget records at the end of their lifetime, with their NAT ports and flows."""
     for connection in core.connections.expire(now):
         core.nat.release(connection)
+        # One that a full table dropped may still serve flows; their NAT port is free.
+        core.invalidate((key for key, _ in state_keys(connection)), effects, now)
         memory.forget(core, connection.id, effects)
         core.counters["connections expired"] += 1
