@@ -612,12 +612,6 @@ def two_nats(family: Family) -> Builder:
     b.router("s")
     b.connect("r", f"{family.ip(9, 1)}/{length}", "s", f"{family.ip(9, 2)}/{length}")
     b.vport("s/up", host="node2", mac="02:cc:00:00:00:02", ip=family.uplink)
-    b.put(
-        replace(
-            b.vport("s/up", host="node2", mac="02:cc:00:00:00:02"),
-            addresses=(b.vport("r/up", ip=family.uplink).addresses),
-        )
-    )
     b.route("r", family.default, via=family.ip(9, 2))
     b.route("s", family.default, via=family.gateway, vport="s/up")
     b.put(model.Neighbor("n", b.key("s"), parse_ip(family.gateway), 0x02FF_0000_0009))
@@ -673,6 +667,23 @@ def test_route_tracing_through_masquerade_shows_every_router(family: Family) -> 
     )
     inner = quoted(family, answer)
     assert (inner.src, inner.payload.sport) == (family.ip(1, 11), 4000)
+
+
+@FAMILIES
+def test_what_a_router_says_is_not_masqueraded_anew(family: Family) -> None:
+    overlay = Overlay(two_nats(family))
+    frame = family.echo(family.outside, family.ip(9, 1), eth_src=GATEWAY_MAC)
+
+    simulation = overlay.carry("s/up", outer(overlay, frame))
+
+    assert simulation.outcome == Consumed(Reason.ANSWERED)
+    names, answer = overlay.said(simulation)
+    assert names == ("s/up",)
+    assert (answer.payload.src, answer.payload.dst) == (
+        family.ip(9, 1),
+        family.outside,
+    )
+    assert answer.payload.payload.id == 7
 
 
 # ICMP errors from outside.
