@@ -93,11 +93,22 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
         raise ConfigError(
             "[flow_state] lifetime_udp_unreplied_s is above lifetime_udp_s"
         )
+    if conf.flow_state.hold_first_packet_ms and conf.flow_state.delivery != "confirm":
+        raise ConfigError(
+            "[flow_state] hold_first_packet_ms needs delivery = confirm: without "
+            "confirmations every first packet would wait for the whole time"
+        )
     return EngineConfig(
         host=conf.agent.host,
         epoch=_epoch(time.time()),
         seed=secrets.randbits(64),
         state_keys=keys,
+        delivery=conf.flow_state.delivery,
+        confirm_interval_s=conf.flow_state.confirm_interval_ms / 1000,
+        confirm_tries=conf.flow_state.confirm_tries,
+        hold_first_packet_s=conf.flow_state.hold_first_packet_ms / 1000,
+        beat_interval_s=conf.flow_state.beat_interval_ms / 1000,
+        beat_multiplier=conf.flow_state.beat_multiplier,
         journal=bool(conf.flow_state.journal),
         lifetimes_s=tuple(lifetimes[phase] for phase in Phase),
         **limits,

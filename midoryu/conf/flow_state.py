@@ -46,6 +46,53 @@ OPTIONS: Final = [
         "built-in key, so that anybody in the underlay could forge state.",
     ),
     cfg.StrOpt(
+        "delivery",
+        default="repair",
+        choices=("best-effort", "repair", "confirm"),
+        help="How much is done for the arrival of flow state. best-effort: sent and "
+        "forgotten; a lost packet costs the peer a question when it needs the record. "
+        "repair: gaps are noticed and repeated. confirm: each push is acknowledged, "
+        "and repeated until it is.",
+    ),
+    cfg.IntOpt(
+        "confirm_interval_ms",
+        default=20,
+        min=1,
+        max=10_000,
+        help="Milliseconds until an unconfirmed push is repeated (delivery=confirm).",
+    ),
+    cfg.IntOpt(
+        "confirm_tries",
+        default=5,
+        min=1,
+        max=100,
+        help="How often an unconfirmed push is repeated (delivery=confirm).",
+    ),
+    cfg.IntOpt(
+        "hold_first_packet_ms",
+        default=0,
+        min=0,
+        max=10_000,
+        help="Milliseconds that a connection's first packet waits at most until all "
+        "peers have confirmed its state (delivery=confirm); 0: it never waits.",
+    ),
+    cfg.IntOpt(
+        "beat_interval_ms",
+        default=100,
+        min=10,
+        max=60_000,
+        help="Milliseconds between two beats of hosts that share an ingress set. The "
+        "same on all of them, or the slower ones are held for dead.",
+    ),
+    cfg.IntOpt(
+        "beat_multiplier",
+        default=3,
+        min=2,
+        max=100,
+        help="A host that is silent for so many beats is held for dead, and its "
+        "traffic takes other gateways. Too few: a busy host is taken for a dead one.",
+    ),
+    cfg.StrOpt(
         "journal",
         default="/var/lib/midoryu/journal.db",
         help="File that keeps connection records over a restart of the agent. Empty: "

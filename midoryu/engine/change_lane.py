@@ -37,7 +37,7 @@ from midoryu.openflow.flow import (
     RemoveMeter,
 )
 from midoryu.packet import field
-from midoryu.replication.session import Replicator
+from midoryu.replication.session import Delivery, Replicator
 from midoryu.state.connection import Phase
 from midoryu.topology.model import (
     Host,
@@ -93,6 +93,9 @@ def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
             mtu_bytes=core.config.mtu_bytes,
             now=now,
             lifetimes_s=core.config.lifetimes_s,
+            delivery=Delivery(core.config.delivery),
+            confirm_interval_s=core.config.confirm_interval_s,
+            confirm_tries=core.config.confirm_tries,
         )
         effects.log.append((_INFO, f"this is host {own.name!r}, key {own.key}"))
         leases.set_aside(core)

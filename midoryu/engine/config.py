@@ -46,6 +46,18 @@ class EngineConfig:
     """A learned MAC address is withdrawn after this time without a flow or packet."""
     touch_interval_s: float = 20.0
     """How often records in use are looked at, to tell peers and the journal."""
+    delivery: str = "repair"
+    """`best-effort`, `repair` or `confirm` (`replication.session.Delivery`)."""
+    confirm_interval_s: float = 0.02
+    """An unconfirmed push is repeated after this time."""
+    confirm_tries: int = 5
+    """This many times."""
+    hold_first_packet_s: float = 0.0
+    """How long a first packet waits for its state to be confirmed, at most."""
+    beat_interval_s: float = 0.1
+    """Time between two beats of hosts that share an ingress set."""
+    beat_multiplier: int = 3
+    """A host that is silent for so many beats is dead."""
     journal: bool = False
     """A journal keeps records for the next start."""
     lifetimes_s: tuple[int, int, int, int, int, int] = (240, 7440, 120, 300, 60, 600)

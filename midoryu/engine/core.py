@@ -15,6 +15,7 @@ from midoryu.compat import SLOTS
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
+from midoryu.engine.held import HeldPackets
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, Match, RemoveFlow
@@ -78,11 +79,13 @@ class Core:
         """(NAT address, block) -> who holds it."""
         self.moved_from: dict[int, int] = {}
         """Local vport -> host that had it before."""
+        self.held = HeldPackets()
+        """First packets that wait for their state to be confirmed."""
         self.sweep = 0
         """Counts the looks at records in use."""
         self.questions: dict[int, Question] = {}
         """Questions to peers that are under way, by number."""
-        self.liveness = Liveness()
+        self.liveness = Liveness(config.beat_interval_s, config.beat_multiplier)
         """Hosts that share an ingress set with this one, and their silence."""
         self.told_dead: dict[int, float] = {}
         """Hosts that gateways hold for dead -> until when that is believed."""

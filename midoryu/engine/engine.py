@@ -90,6 +90,7 @@ class Engine:
         received, known = state_lane.receive(core, frame, effects, now)
         if received.sender and received.refusal is None:
             gateways.heard(core, received.sender, effects, now)
+        core.held.release(received.confirmed, effects)
         for query in received.queries:
             questions.answer(core, received.sender, query, effects, now)
         for number in received.unknown:
@@ -102,6 +103,8 @@ class Engine:
 
     def _tick(self, effects: Effects, now: float) -> None:
         core = self._core
+        late = core.held.release_overdue(now, effects)
+        core.counters["first packets sent without confirmation"] += late
         for parked in core.waiting.take_overdue(now):
             packet_lane.resume(core, parked, effects, now)
         for wanted in core.waiting.wanted():
@@ -127,6 +130,7 @@ class Engine:
         deadlines = [self._next_touch]
         for deadline in (
             core.waiting.deadline(),
+            core.held.deadline(),
             core.connections.deadline(),
             core.liveness.deadline(),
         ):

@@ -138,9 +138,21 @@ def _run(
     if not isinstance(outcome, (Forward, Flood)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
     connection = _commit(core, simulation, effects, now)
-    _carry_out(core, event, simulation, connection, effects=effects, now=now)
+    if simulation.connection is not None and _must_wait(core, connection):
+        held = core.held.put(connection, now + core.config.hold_first_packet_s)
+        _carry_out(core, event, simulation, connection, effects=held, now=now)
+    else:
+        _carry_out(core, event, simulation, connection, effects=effects, now=now)
     for emission in simulation.emissions:
         emit(core, emission, effects, now)
+
+
+def _must_wait(core: Core, connection: int) -> bool:
+    return (
+        core.config.hold_first_packet_s > 0
+        and core.replicator is not None
+        and core.replicator.is_awaited(connection)
+    )
 
 
 def _learn(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:

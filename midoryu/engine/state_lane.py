@@ -41,6 +41,9 @@ def commit(
         _forget_ports(core, connection.id)
     connection.last_used = now
     keys = core.connections.insert(connection, now)
+    if not keys:
+        core.counters["connections refused"] += 1
+        return connection
     core.nat.commit(connection, now)
     core.invalidate(keys, effects, now)
     memory.remember(core, connection, effects, now)
@@ -103,6 +106,9 @@ def receive(
     for connection in received.records:
         _forget_ports(core, connection.id)
         keys = core.connections.insert(connection, now)
+        if not keys:
+            core.counters["connections refused"] += 1
+            continue
         core.nat.commit(connection, now)
         core.invalidate(keys, effects, now)
         memory.remember(core, connection, effects, now)

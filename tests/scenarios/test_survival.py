@@ -166,3 +166,33 @@ def test_an_agent_that_restarted_watches_its_fellow_gateways_again() -> None:
     fabric.advance(1.0)
     stats = fabric.inspect("node4", "stats")
     assert stats["counters"]["hosts fallen silent"] == 1
+
+
+def test_a_first_packet_can_wait_until_its_state_is_confirmed() -> None:
+    fabric = Fabric(cloud(), delivery="confirm", hold_first_packet_s=0.5)
+    fabric.advance(3.0)
+    fabric.drop = carries_records
+    assert fabric.send("web/vm2", from_vm(fabric.builder, 2)) == []
+    fabric.drop = lambda packet: False
+    uplink, packet = only(fabric.advance(0.1, step=0.01))
+    gateway = other(uplink)
+    assert len(fabric.records(f"node{gateway}")) == 1
+    reply = from_outside(gateway, dport=packet.headers.l4_src, flags="SA")
+    assert only(fabric.send(f"provider/uplink{gateway}", reply))[0] == "web/vm2"
+
+
+def test_a_first_packet_does_not_wait_longer_than_it_may() -> None:
+    fabric = Fabric(cloud(), delivery="confirm", hold_first_packet_s=0.2)
+    fabric.advance(3.0)
+    fabric.drop = lambda packet: packet.is_state
+    assert fabric.send("web/vm2", from_vm(fabric.builder, 2)) == []
+    assert fabric.advance(0.1, step=0.01) == []
+    only(fabric.advance(0.15, step=0.01))
+    counters = fabric.inspect("node2", "stats")["counters"]
+    assert counters["first packets sent without confirmation"] == 1
+
+
+def test_a_confirmed_first_packet_waits_for_one_round_trip_only() -> None:
+    fabric = Fabric(cloud(), delivery="confirm", hold_first_packet_s=0.5)
+    fabric.advance(3.0)
+    only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First packets that wait until every peer has confirmed their state.
+
+Only where an operator asked for it (`hold_first_packet_ms`): certainty for the price of
+one round trip in the underlay. `packet_lane` puts packets in, the engine lets them go
+when confirmations arrive, or when their time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Union
+
+from midoryu.engine.effect import Effects
+
+
+class _Held(NamedTuple):
+    deadline: float
+    effects: Effects
+
+
+class HeldPackets:
+    """What is to be done as soon as a connection is confirmed."""
+
+    def __init__(self) -> None:
+        self._by_connection: dict[int, _Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_connection)
+
+    def put(self, connection: int, deadline: float) -> Effects:
+        """Hold back what the caller adds to the returned effects."""
+        standing = self._by_connection.get(connection)
+        if standing is None:
+            standing = self._by_connection[connection] = _Held(deadline, Effects())
+        return standing.effects
+
+    def release(self, connections: Iterable[int], effects: Effects) -> None:
+        """Let go what waited for these connections."""
+        for connection in connections:
+            held = self._by_connection.pop(connection, None)
+            if held is not None:
+                _add(held.effects, effects)
+
+    def release_overdue(self, now: float, effects: Effects) -> int:
+        """Let go what has waited long enough; return how many connections."""
+        overdue = [
+            connection
+            for connection, held in self._by_connection.items()
+            if held.deadline <= now
+        ]
+        self.release(overdue, effects)
+        return len(overdue)
+
+    def deadline(self) -> Union[float, None]:
+        """Return the earliest deadline, None when nothing is held."""
+        return min(
+            (held.deadline for held in self._by_connection.values()), default=None
+        )
+
+
+def _add(held: Effects, effects: Effects) -> None:
+    effects.flow_mods.extend(held.flow_mods)
+    effects.packet_outs.extend(held.packet_outs)
