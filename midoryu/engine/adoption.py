@@ -80,6 +80,8 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     try:
         packet = decode(specimen(values))
     except (ValueError, DecodeError):
+        # Nobody could say when it is wrong; its next packet decides anew.
+        _remove(core, flow, effects)
         return True
     simulation = simulate(packet, vport, core.world, now=now)
     if not _is_decided(simulation):
@@ -128,9 +130,11 @@ def _made_own(
 
 
 def _replace(core: Core, flow: Flow, adopted: Entry, effects: Effects) -> None:
-    core.flows.add(adopted)
+    replaced = core.flows.add(adopted)
     if adopted.connection:
         core.connections.hold(adopted.connection)
+    if replaced is not None:
+        core.release(replaced, 0.0)
     effects.flow_mods.append(InstallFlow(adopted.flow))
     if adopted.flow.match != flow.match:
         _remove(core, flow, effects)
