@@ -27,7 +27,7 @@ def earlier(masquerade: bool = False) -> tuple[Bench, Flow, Flow]:
     bench = Bench(office(masquerade=masquerade))
     bench.lease()
     (made,) = installed(bench.send("web/vm1", bench.frame()))
-    port = dict((a[0], a[1]) for a in made.actions if len(a) > 1).get(7, 40000)
+    port = {a[0]: a[1] for a in made.actions if len(a) > 1}.get(7, 40000)
     fields = {} if masquerade else {"dst": "10.0.1.1"}
     (back,) = installed(bench.send("r/up", bench.reply(dport=port, **fields)))
     return bench, made, back
