@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import os
 import sys
 import warnings
@@ -19,6 +20,10 @@ from midoryu.errors import ConfigError
 
 _AGENT = "midoryu.agent"
 _LOOPBACK = "127.0.0.1"
+_LINE = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
+# Whoever keeps the system's log adds the time and the host.
+_SYSLOG_LINE = "ryu-manager[%(process)d]: %(levelname)s %(name)s: %(message)s"
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def main(args: list[str] | None = None) -> None:
@@ -30,6 +35,7 @@ def main(args: list[str] | None = None) -> None:
             _configure_agent(manager, arguments)
         except ConfigError as error:
             _refuse(str(error))
+    _complete_log_lines(manager)
     manager.main(args=arguments, prog=os.path.basename(sys.argv[0]) or "ryu-manager")
 
 
@@ -53,6 +59,21 @@ def _manager() -> Any:
             # interpreter's own that it cannot replace; they are never contended here.
             eventlet.monkey_patch(thread=True)
     return manager
+
+
+def _complete_log_lines(manager: Any) -> None:
+    """Let Ryu's log handlers write time, level and logger, not only the message."""
+    init_log = manager.log.init_log
+
+    def init_complete_log() -> None:
+        init_log()
+        for handler in logging.getLogger().handlers:
+            if handler.formatter is None:
+                is_syslog = isinstance(handler, logging.handlers.SysLogHandler)
+                line = _SYSLOG_LINE if is_syslog else _LINE
+                handler.setFormatter(logging.Formatter(line, _TIME))
+
+    manager.log.init_log = init_complete_log
 
 
 @contextlib.contextmanager
