@@ -10,5 +10,5 @@ The rooms, lowest layer first; each imports only from strictly lower layers:
 4  `translation`, `replication`  physical flows; flow-state messages
 5  `engine`                event + knowledge + now -> effects
 6  `agent`, `ovs`, `nsdb`  rims: Ryu/OpenFlow, the local OVSDB, the NSDB
-7  `conf`, `cmd`, `cli`    options and entry points
+7  `conf`, `cmd`, `cli`, `lab`  options, entry points, hosts in namespaces
 """

@@ -37,6 +37,7 @@ from midoryu.agent.driver import Driver
 from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
 from midoryu.agent.journal import Journal
 from midoryu.agent.pump import Pump
+from midoryu.agent.silence import Neighbor, watch
 from midoryu.engine.effect import NsdbWrite, SetVportStatus
 from midoryu.engine.event import JournalRead
 from midoryu.errors import MidoryuError
@@ -120,6 +121,7 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         if self._nsdb_pump is not None:
             hub.spawn(_or_die, self._nsdb_pump.run)
         hub.spawn(self._control.serve)
+        hub.spawn(watch, self._neighbors(), hub.sleep)
         if self._journal is not None:
             self._journal.start()
             hub.spawn(_log_reports, self._journal)
@@ -128,6 +130,24 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
     def config_host(self) -> str:
         """Return this host's name."""
         return self.config.engine.host if self.config is not None else ""
+
+    def _neighbors(self) -> list[Neighbor]:
+        """List who has to answer, and what to say where one does not."""
+        assert self.config is not None
+        ovs, nsdb = self.config.ovs, self.config.nsdb.connection
+        database = f"no answer from Open vSwitch's database at {ovs.ovsdb}"
+        switch = (
+            f"bridge {ovs.bridge} has not come to 127.0.0.1:{ovs.openflow_port}: "
+            "does ovs-vswitchd run?"
+        )
+        found: list[Neighbor] = [
+            (self._ovs.is_connected, database),
+            (self.driver.switch.is_ready, switch),
+        ]
+        if self._nsdb is not None:
+            client = self._nsdb
+            found.append((lambda: client.is_connected, f"no answer from {nsdb} (NSDB)"))
+        return found
 
     def _from_ovs(self, event: object) -> None:
         if isinstance(event, BridgeReady):
