@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MAC addresses and neighbours: believed, told, withdrawn."""
+
+from __future__ import annotations
+
+from midoryu.engine import learning
+from midoryu.engine.effect import Effects, ForgetMac, LearnMac, LearnNeighbor
+from midoryu.engine.event import FlowRemoved
+from midoryu.openflow.pipeline import REMOVED_IDLE
+from midoryu.packet.address import parse_ip, parse_mac
+from midoryu.simulation.outcome import NeighborSeen
+from midoryu.topology.model import MacEntry
+from tests.helpers import frames
+from tests.helpers.bench import (
+    GATEWAY,
+    GATEWAY_MAC,
+    Bench,
+    installed,
+    office,
+    removed,
+)
+
+NESTED = "02:00:00:00:00:77"
+
+
+def from_nested(bench: Bench, **fields: str) -> bytes:
+    """Make a frame of a MAC address that no vport has."""
+    return bench.beside(eth_src=NESTED, **fields)
+
+
+def test_an_unknown_source_mac_is_believed_and_told_once() -> None:
+    bench = Bench(office())
+    effects = bench.send("web/vm1", from_nested(bench))
+    row = LearnMac(bench.b.key("web"), parse_mac(NESTED), bench.b.key("web/vm1"))
+    assert effects.nsdb_writes == [row]
+    again = bench.send("web/vm1", from_nested(bench))
+    assert again.nsdb_writes == []
+    (out,) = bench.send("web/vm2", bench.beside(2, eth_dst=NESTED)).packet_outs
+    assert out.actions == ((0, 11),)
+
+
+def test_a_mac_that_shows_up_elsewhere_moves_and_its_flows_go() -> None:
+    bench = Bench(office())
+    bench.send("web/vm1", from_nested(bench))
+    old = installed(bench.send("web/vm2", bench.beside(2, eth_dst=NESTED)))
+    effects = bench.send("web/vm2", bench.beside(2, eth_src=NESTED, to=1))
+    assert (
+        LearnMac(bench.b.key("web"), parse_mac(NESTED), bench.b.key("web/vm2"))
+        in effects.nsdb_writes
+    )
+    assert old[0].cookie in [f.cookie for f in removed(effects)]
+
+
+def test_a_mac_without_flows_is_withdrawn_after_its_time() -> None:
+    bench = Bench(office())
+    (made,) = installed(bench.send("web/vm1", from_nested(bench)))
+    bench.do(FlowRemoved(made.cookie, REMOVED_IDLE, 60, 60.0, 1))
+    writes = []
+    for _ in range(16):
+        writes += bench.wait(20.0).nsdb_writes
+    network, mac = bench.b.key("web"), parse_mac(NESTED)
+    assert writes == [ForgetMac(network, mac, bench.b.key("web/vm1"))]
+    assert bench.core.learned_macs == {}
+    assert list(bench.core.topology.rows(MacEntry)) == []
+
+
+def test_a_mac_that_flows_use_is_kept() -> None:
+    bench = Bench(office())
+    bench.send("web/vm1", from_nested(bench))
+    for _ in range(40):
+        bench.wait(20.0)
+    assert (bench.b.key("web"), parse_mac(NESTED)) in bench.core.learned_macs
+
+
+def test_a_neighbour_is_believed_and_told_and_lets_packets_go() -> None:
+    bench = Bench(office(neighbor=False))
+    bench.send("web/vm1", bench.frame())
+    answer = frames.arp(
+        GATEWAY,
+        "192.0.2.2",
+        operation=2,
+        eth_src=GATEWAY_MAC,
+        eth_dst="02:cc:00:00:00:01",
+        target_mac="02:cc:00:00:00:01",
+    )
+    effects = bench.send("r/up", answer)
+    router, mac = bench.b.key("r"), parse_mac(GATEWAY_MAC)
+    assert LearnNeighbor(router, parse_ip(GATEWAY), mac) in effects.nsdb_writes
+    assert len(installed(effects)) == 1
+    assert len(effects.packet_outs) == 1
+    assert len(bench.core.waiting) == 0
+
+
+def test_a_neighbours_new_mac_removes_the_flows_through_it() -> None:
+    bench = Bench(office())
+    old = installed(bench.send("web/vm1", bench.frame()))
+    effects = Effects()
+    seen = NeighborSeen(bench.b.key("r"), parse_ip(GATEWAY), parse_mac(NESTED))
+    assert learning.learn(bench.core, [seen], effects, bench.now) == ()
+    assert [f.cookie for f in removed(effects)] == [f.cookie for f in old]
+
+
+def test_what_waits_for_a_neighbour_is_found_whoever_asks() -> None:
+    bench = Bench(office(neighbor=False))
+    bench.send("web/vm1", bench.frame())
+    router = bench.b.key("r")
+    found = learning.waiting_for(bench.core, router, parse_ip(GATEWAY))
+    assert [one.vport for one in found] == [bench.b.key("r/up")]
+    assert learning.waiting_for(bench.core, router, parse_ip("192.0.2.3")) == []
