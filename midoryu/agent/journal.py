@@ -142,6 +142,11 @@ class Journal:
                     yield live
         except (DamagedError, UnusableError) as error:
             self._failed(error)
+        if self._file is not None and self._file.lost_pages:
+            self._report(
+                f"the last {self._file.lost_pages} pages of its write-ahead log are "
+                "cut off or damaged: what was written last may be missing"
+            )
         if self.counters["records_damaged"]:
             count = self.counters["records_damaged"]
             self._report(f"{count} records have wrong checksums and are left out")

@@ -38,8 +38,12 @@ _SCHEMA: Final = (
 _ROWS: Final = 166
 _IDS: Final = 996
 _CHECKED: Final = struct.Struct("!QIqq")
+_WAL_HEADER_BYTES: Final = 32
+#  Frame of the write-ahead log: page 32 | commit 32 | salt 64 | checksum 64 | the page
+_WAL_FRAME: Final = struct.Struct("!8x8s8x")
 _ID_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 _BUSY, _LOCKED = 5, 6
+_LEAST_BYTES: Final = 512
 _PROBE_BYTES: Final = 65536
 
 
@@ -92,6 +96,8 @@ class JournalFile:
             UnusableError: it cannot be opened or made.
         """
         self.path = path
+        self.lost_pages = 0
+        """Pages of the write-ahead log that were not sound at the opening."""
         self._limit_bytes = limit_bytes
         _make(path)
         self._database: Any = None
@@ -114,19 +120,26 @@ class JournalFile:
             self._set("mmap_size", 0)
             self._set("trusted_schema", 0)
             self._set("cell_size_check", 1)
-            if self._set("page_count") == 0:
+            self._check_size()
+            is_new = self._set("page_count") == 0
+            if is_new:
                 self._create()
             self._check()
             self._set("journal_mode", "WAL")
             self._set("synchronous", "NORMAL")
             self._set("journal_size_limit", 1 << 24)
             self._page_bytes = self._set("page_size")
+            if not is_new:
+                self._look_for_lost_pages()
+            # A file that cannot be written shall say so now.
+            self._set("user_version", VERSION)
 
     def _set(self, name: str, value: int | str | None = None) -> Any:
         """Set a pragma, or read it."""
         text = f"PRAGMA {name}" if value is None else f"PRAGMA {name} = {value}"
-        row = self._database.execute(text).fetchone()
-        return row[0] if row is not None else None
+        # To its end: a statement that is under way holds locks.
+        rows = self._database.execute(text).fetchall()
+        return rows[0][0] if rows else None
 
     def _create(self) -> None:
         self._database.execute("BEGIN IMMEDIATE")
@@ -134,6 +147,12 @@ class JournalFile:
         self._set("user_version", VERSION)
         self._database.execute(_SCHEMA)
         self._database.execute("COMMIT")
+
+    def _check_size(self) -> None:
+        # SQLite takes a file of one byte for an empty one.
+        size = os.stat(self.path).st_size
+        if 0 < size < _LEAST_BYTES:
+            raise DamagedError(f"only {size} bytes long")
 
     def _check(self) -> None:
         if self._set("application_id") != APPLICATION_ID:
@@ -148,6 +167,18 @@ class JournalFile:
         if found != b"ok":
             words = found.decode("utf-8", "replace")
             raise DamagedError(" ".join(words.replace("*", "").split()))
+
+    def _look_for_lost_pages(self) -> None:
+        """Count the pages of the write-ahead log from the first one that is not sound.
+
+        SQLite leaves them out without a word: they look like a commit that was cut off.
+
+        Source: SQLite, "Database File Format", section 4 (the write-ahead log).
+        """
+        checkpoint = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        sound = max(checkpoint.fetchall()[0][1], 0)
+        written = _wal_frames(f"{self.path}-wal", self._page_bytes)
+        self.lost_pages = max(written - sound, 0)
 
     def read(self, rows: int) -> Iterator[tuple[dict[int, Row], list[int]]]:
         """Yield the records by id, so many at a time, and the ids of damaged ones."""
@@ -241,11 +272,30 @@ def set_aside(path: str) -> str:
         for number in range(KEPT_ASIDE - 1, 0, -1):
             _rename(f"{path}.bad-{number}", f"{path}.bad-{number + 1}")
         _rename(path, f"{path}.bad-1")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}-shm")
+        for suffix in ("-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
     except OSError as error:
         raise UnusableError(f"cannot set it aside: {error.strerror}") from error
     return f"{path}.bad-1"
+
+
+def _wal_frames(path: str, page_bytes: int) -> int:
+    """Count the frames of a write-ahead log that belong to its newest generation."""
+    frame_bytes = _WAL_FRAME.size + page_bytes
+    count, newest = 0, None
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            for start in range(_WAL_HEADER_BYTES, size - frame_bytes + 1, frame_bytes):
+                file.seek(start)
+                salt = _WAL_FRAME.unpack(file.read(_WAL_FRAME.size))[0]
+                if salt != (newest := newest or salt):
+                    break
+                count += 1
+    except (OSError, struct.error):
+        return count  # no log, or one that is being cut: nothing to tell about
+    return count
 
 
 def _rename(old: str, new: str) -> None:
@@ -280,15 +330,19 @@ def _told(path: str, *, at_open: bool = False) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        # At the opening nobody else has the file (the control socket sees to that), so
-        # an error on a disk that can be written comes from what is in the file.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if not at_open or code in (_BUSY, _LOCKED):
-            raise UnusableError(str(error)) from error
-        _probe(path)
-        raise DamagedError(str(error)) from error
-    except (sqlite3.Error, MemoryError, OverflowError) as error:
+        if code not in (_BUSY, _LOCKED):
+            _probe(path)
+            # At the opening nobody else has the file (the control socket sees to that),
+            # so with a disk that can be written it is what is in the file.
+            if at_open:
+                raise DamagedError(str(error)) from error
+        raise UnusableError(str(error)) from error
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError, OverflowError) as error:
+        # Even the error's words may be taken from what is in the file.
         raise DamagedError(str(error) or type(error).__name__) from error
+    except OSError as error:
+        raise UnusableError(error.strerror or str(error)) from error
 
 
 def _probe(path: str) -> None:
