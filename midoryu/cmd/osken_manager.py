@@ -7,13 +7,17 @@ import logging
 import os
 from typing import Any
 
-from os_ken import cfg, flags, log, version
+# Before the first import of os_ken's hub, which is made of threads otherwise.
+os.environ.setdefault("OSKEN_HUB_TYPE", "eventlet")
+
+from os_ken import __version__ as version
+from os_ken import cfg, flags, log
 from os_ken.base.app_manager import AppManager
 from os_ken.controller import controller
 from os_ken.lib import hub
 
-if hasattr(hub, "patch"):
-    hub.patch()
+# All but threads, as Ryu's manager does ("thread=True" would mean threads alone).
+hub.patch(thread=False)
 
 CONF: Any = cfg.CONF
 CONF.register_cli_opts(
