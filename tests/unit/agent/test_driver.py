@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from midoryu.agent.driver import Driver
-from midoryu.engine.effect import Effects, LearnMac
-from midoryu.engine.event import Event, PacketIn, SwitchDisconnected, Tick
+from midoryu.engine.effect import Effects, JournalWrite, LearnMac
+from midoryu.engine.event import Event, JournalRead, PacketIn, SwitchDisconnected, Tick
 
 
 class Scripted:
@@ -95,6 +95,29 @@ def test_ticks_go_on_after_a_fault_in_one() -> None:
     timers.calls.pop()[1]()
 
     assert timers.calls[0][0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_records_go_to_the_journal_and_its_counters_to_who_asks() -> None:
+    write = JournalWrite(7, b"entry")
+    driver, _, _ = driver_of({PacketIn: Effects(journal=[write])})
+    written: list[JournalWrite] = []
+    driver.journal = written.extend
+    driver.journal_stats = lambda: {"records_written": len(written)}
+
+    driver.handle(PacketIn(1, b""))
+
+    answer = driver.inspect("agent", {})
+    assert written == [write]
+    assert isinstance(answer, dict)
+    assert answer["journal"] == {"records_written": 1}
+
+
+def test_a_journal_that_the_engine_stumbles_over_does_not_end_the_agent() -> None:
+    driver, _, _ = driver_of({JournalRead: RuntimeError("odd")})
+
+    driver.handle(JournalRead(((b"entry", 1.0),)))
+
+    assert driver.counters["faults"] == 1
 
 
 def test_writes_go_to_the_database_and_warnings_to_the_log_once(caplog) -> None:

@@ -37,6 +37,20 @@ def test_a_file_with_just_the_local_address_is_enough(tmp_path: Path) -> None:
     assert "not authenticated" in config.warnings[0]
 
 
+def test_the_journal_has_a_place_by_default_and_can_be_turned_off(
+    tmp_path: Path,
+) -> None:
+    text = "[agent]\nlocal_ip = 192.0.2.1\n[flow_state]\n"
+
+    usual = configured(tmp_path, text + "journal_limit_mb = 3\n")
+    without = configured(tmp_path, text + "journal =\n")
+
+    assert usual.journal == "/var/lib/midoryu/journal.db"
+    assert usual.journal_limit_bytes == 3 << 20
+    assert usual.engine.journal
+    assert (without.journal, without.engine.journal) == ("", False)
+
+
 def test_keys_are_read_in_their_order(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n{KEY[::-1]}\n")
