@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UnreachableError as problem:
-        _complain(str(problem))
+        _complain(f"{problem}; --db or MIDORYU_DB names another database")
         return UNREACHABLE
     except MidoryuError as problem:
         _complain(str(problem))

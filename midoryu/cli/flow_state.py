@@ -33,7 +33,10 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--agent", metavar="SOCKET", default=DEFAULT_SOCKET, help="control socket"
+        "--agent",
+        metavar="SOCKET",
+        default=DEFAULT_SOCKET,
+        help="the agent's control socket (%(default)s)",
     )
     common.add_argument("--format", choices=("table", "json"), default="table")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -100,7 +103,9 @@ def ask(path: str, query: str, arguments: Mapping[str, str]) -> Any:
                 answer = json.loads(lines.readline())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AgentError(f"no answer from the agent at {path}: {reason}") from None
+        raise AgentError(
+            f"no answer from the agent at {path}: {reason}; --agent names another"
+        ) from None
     if not isinstance(answer, dict) or "result" not in answer:
         said = answer.get("error") if isinstance(answer, dict) else None
         raise AgentError(f"the agent says: {said or answer}")
@@ -192,7 +197,6 @@ def _end(address: str, port: int) -> str:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or not 0 < len(text) < 10 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)

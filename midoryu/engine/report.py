@@ -124,13 +124,17 @@ def _tuple(tuple4: FourTuple) -> dict[str, object]:
     }
 
 
-def _peers(core: Core, _: Mapping[str, str], __: float) -> object:
+def _peers(core: Core, _: Mapping[str, str], now: float) -> object:
     if core.replicator is None:
         return {}
     named = {}
     for key, stats in core.replicator.stats().items():
         host = core.topology.host(key) if isinstance(key, int) else None
-        named[host.name if host is not None else str(key)] = stats
+        shown: dict[str, object] = dict(stats)
+        heard = stats["last_heard"]
+        del shown["last_heard"]
+        shown["silent_s"] = None if heard is None else round(now - heard, 3)
+        named[host.name if host is not None else str(key)] = shown
     return named
 
 
