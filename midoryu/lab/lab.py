@@ -337,7 +337,10 @@ class Lab:
         directory = self.store.directory / "captures"
         directory.mkdir(exist_ok=True)
         number = sum(1 for _ in directory.iterdir()) + 1
-        return directory / f"{name}-{number}.pcap"
+        path = directory / f"{name}-{number}.pcap"
+        # Taken from now on: two captures may be made before either begins.
+        path.touch()
+        return path
 
     def _remove(self) -> None:
         _remove_all(self.store)
