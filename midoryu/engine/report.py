@@ -11,6 +11,7 @@ from typing import Final
 
 from midoryu.engine.core import Core
 from midoryu.engine.flow_index import Entry
+from midoryu.errors import DecodeError
 from midoryu.packet import field
 from midoryu.packet.address import format_ip, parse_ip
 from midoryu.packet.codec import decode
@@ -171,6 +172,8 @@ def _trace(core: Core, arguments: Mapping[str, str], now: float) -> object:
         packet = decode(bytes.fromhex(frame))
     except ValueError:
         raise ValueError("argument frame: the frame's bytes in hexadecimal") from None
+    except DecodeError as error:
+        raise ValueError(f"argument frame: {error}") from None
     simulation = simulate(packet, vport, core.world, now=now, trace=True)
     return {
         "outcome": type(simulation.outcome).__name__.lower(),
