@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from midoryu.engine import memory
 from midoryu.engine.core import Core
@@ -34,7 +33,7 @@ def commit(
         The record as it is kept.
     """
     if not connection.id:
-        connection = replace(connection, id=core.new_connection_id(), owner=core.host)
+        connection.id, connection.owner = core.new_connection_id(), core.host
         core.counters["connections made"] += 1
     else:
         core.counters["connections changed"] += 1

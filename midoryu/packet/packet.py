@@ -7,7 +7,7 @@ virtual devices may rewrite, on the way through the topology. `codec` makes both
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from midoryu.compat import SLOTS
 
@@ -37,7 +37,18 @@ class Headers:
 
     def copy(self) -> Headers:
         """Return an independent copy."""
-        return replace(self)
+        # `dataclasses.replace` takes four times as long, and each packet pays it.
+        return Headers(
+            self.eth_dst,
+            self.eth_src,
+            self.ip_src,
+            self.ip_dst,
+            self.l4_src,
+            self.l4_dst,
+            self.icmp_id,
+            self.ip_ttl,
+            self.ip_tos,
+        )
 
 
 @dataclass(**SLOTS)
