@@ -16,6 +16,7 @@ local TAG_BYTES = 16
 local KINDS = {
   [1] = "RECORD", [2] = "TOUCH", [3] = "REMOVE", [4] = "HELLO",
   [5] = "SYNC_REQUEST", [6] = "SYNC_DONE", [7] = "NACK", [8] = "HEARTBEAT",
+  [9] = "QUERY", [10] = "UNKNOWN", [11] = "NOTICE",
 }
 local PHASES = {
   [0] = "TCP transitory", [1] = "TCP established", [2] = "UDP unreplied",
@@ -57,6 +58,7 @@ local f = {
   egress_vport = ProtoField.uint32("midoryu.egress_vport", "Egress vport"),
   age = ProtoField.uint24("midoryu.age", "Age (0.1 s)"),
   owner = ProtoField.uint32("midoryu.owner", "Owner's host key"),
+  version = ProtoField.uint24("midoryu.record_version", "Version of the record"),
   nat_device = ProtoField.uint32("midoryu.nat.device", "Router"),
   nat_kind = ProtoField.uint8("midoryu.nat.kind", "Translates", base.DEC, TRANSLATIONS, 0x7f),
   nat_address4 = ProtoField.ipv4("midoryu.nat.address", "To address"),
@@ -67,6 +69,10 @@ local f = {
   first = ProtoField.uint32("midoryu.first", "First missing"),
   last = ProtoField.uint32("midoryu.last", "Last missing"),
   last_sent = ProtoField.uint32("midoryu.last_sent", "Last sent"),
+  query = ProtoField.uint32("midoryu.query", "Query"),
+  device = ProtoField.uint32("midoryu.device", "Looked for at device"),
+  host = ProtoField.uint32("midoryu.host", "Host key"),
+  alive = ProtoField.bool("midoryu.alive", "Is alive"),
   oldest = ProtoField.uint32("midoryu.oldest", "Oldest that can be repeated"),
 }
 do
@@ -88,6 +94,7 @@ local function record(tree, body)
   local flags = body(9, 1):uint()
   local has_owner = math.floor(flags / 8) % 2 == 1
   local is_v6 = math.floor(flags / 16) % 2 == 1
+  local has_version = math.floor(flags / 32) % 2 == 1
   local at = add_all(tree, body, 0, {
     { f.id, 8 }, { f.ip_proto, 1 }, { f.phase, 1 },
     { is_v6 and f.source6 or f.source4, is_v6 and 16 or 4 },
@@ -99,6 +106,7 @@ local function record(tree, body)
   local count = body(at, 1):uint()
   at = at + 1
   if has_owner then at = add_all(tree, body, at, { { f.owner, 4 } }) end
+  if has_version then at = add_all(tree, body, at, { { f.version, 3 } }) end
   for _ = 1, count do
     local v6 = body(at + 4, 1):uint() >= 128
     local bytes = v6 and 23 or 11
@@ -118,6 +126,16 @@ local function list(items, bytes)
   end
 end
 
+local function query(tree, body)
+  tree:add(f.query, body(0, 4))
+  for at = 4, body:len() - 41, 41 do
+    add_all(tree, body, at, {
+      { f.device, 4 }, { f.ip_proto, 1 }, { f.source6, 16 }, { f.destination6, 16 },
+      { f.source_port, 2 }, { f.destination_port, 2 },
+    })
+  end
+end
+
 local BODIES = {
   [1] = record,
   [2] = list({ { f.id, 8 }, { f.touch_phase, 1 }, { f.age, 3 } }, 12),
@@ -127,6 +145,9 @@ local BODIES = {
   [6] = list({ { f.number, 4 } }, 4),
   [7] = list({ { f.first, 4 }, { f.last, 4 } }, 8),
   [8] = list({ { f.last_sent, 4 }, { f.oldest, 4 } }, 8),
+  [9] = query,
+  [10] = list({ { f.query, 4 } }, 4),
+  [11] = list({ { f.host, 4 }, { f.alive, 1 } }, 5),
 }
 
 function midoryu.dissector(buffer, pinfo, root)
