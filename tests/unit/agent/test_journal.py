@@ -210,6 +210,9 @@ def test_one_damaged_record_costs_only_itself(tmp_path: Path, sound: bytes) -> N
 
     assert count == RECORDS - 1
     assert told == [f"journal {path}: 1 records have wrong checksums and are left out"]
+    again = journal_of(path)
+    assert sum(len(chunk) for chunk in again.read()) == RECORDS
+    assert again.take_reports() == []
 
 
 # ---------------------------------------------------------------- no journal possible

@@ -96,8 +96,9 @@ def test_the_uptime_tells_the_age_whatever_the_wall_clock_says() -> None:
         assert age_s(NOW, now) == 12.5
 
 
-def test_after_a_reboot_the_wall_clock_tells_the_age() -> None:
-    now = Instant(boot=8, up_s=20.0, wall_s=NOW.wall_s + 60.0)
+@pytest.mark.parametrize("up_s", [20.0, NOW.up_s + 1e6], ids=["early", "late"])
+def test_after_a_reboot_the_wall_clock_tells_the_age(up_s: float) -> None:
+    now = Instant(boot=8, up_s=up_s, wall_s=NOW.wall_s + 60.0)
 
     assert age_s(NOW, now) == 60.0
 
@@ -190,6 +191,15 @@ def test_more_tables_than_a_journal_has_are_refused(tmp_path: Path) -> None:
     database.close()
 
     assert damage_of(tmp_path / "j.db") == "other tables than a journal has"
+
+
+def test_an_error_whose_words_are_no_text_is_still_damage(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    write(path, dict(rows(3)))
+    changed = path.read_bytes().replace(b"CREATE TABLE", b"CRE\xd7TE TABLE")
+    path.write_bytes(changed)
+
+    assert "decode" in damage_of(path)
 
 
 def test_a_record_that_somebody_changed_is_not_given_out(tmp_path: Path) -> None:
