@@ -6,8 +6,6 @@ Keeps `Places`, the base flows and the tags of installed flows in step with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from midoryu.engine import (
     adoption,
     gateways,
@@ -30,9 +28,7 @@ from midoryu.engine.event import (
 from midoryu.openflow import pipeline
 from midoryu.openflow.base_flows import base_flows, vport_flows
 from midoryu.openflow.flow import (
-    Flow,
     InstallFlow,
-    Match,
     RemoveFlow,
     RemoveMeter,
 )
@@ -49,6 +45,8 @@ from midoryu.topology.model import (
 )
 from midoryu.topology.tag import vport_tag
 
+# An earlier agent's base flows are left alone for so long after a connection.
+TIDY_S = 10.0
 _INFO = 20
 _WARNING = 30
 _ERROR = 40
@@ -218,7 +216,11 @@ def switch_connected(
         effects.flow_mods.append(InstallFlow(flow))
     for key, ofport in core.places.ofport_by_vport.items():
         effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
-    _remove_strangers(core, event.flows, effects)
+    base = (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL)
+    core.found_base = tuple(
+        flow for flow in event.flows if pipeline.cookie_kind(flow.cookie) in base
+    )
+    core.tidy_at = now + TIDY_S
     reactive = pipeline.COOKIE_REACTIVE
     adoption.collect(
         core,
@@ -230,26 +232,25 @@ def switch_connected(
         state_lane.send(core, core.replicator.tick(now), effects)
 
 
-def _remove_strangers(core: Core, standing: Iterable[Flow], effects: Effects) -> None:
-    """Remove tunnel and base flows of vports and ports that are no longer there."""
-    wanted: set[tuple[int, int, Match]] = set()
-    places = core.places
-    for flow in base_flows(places.gre_ofport, places.state_ofport):
-        wanted.add((flow.table, flow.priority, flow.match))
-    for key, ofport in places.ofport_by_vport.items():
-        for mod in _flows_of_vport(core, key, ofport):
-            if isinstance(mod, InstallFlow):
-                flow = mod.flow
-                wanted.add((flow.table, flow.priority, flow.match))
-    if not places.ofport_by_vport and core.interfaces:
-        # The topology is not there yet: keep what an earlier agent had put in.
+def tidy(core: Core, effects: Effects, now: float) -> None:
+    """Remove an earlier agent's flows of vports that are no longer here.
+
+    Not before topology and interfaces have had time to be read: until then the flows of
+    vports that are still to be bound would look like strangers, and they forward.
+    """
+    if not core.found_base or now < core.tidy_at or not core.has_memory(now):
         return
-    for flow in standing:
-        kind = pipeline.cookie_kind(flow.cookie)
-        if kind in (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL) and (
-            (flow.table, flow.priority, flow.match) not in wanted
-        ):
+    places = core.places
+    wanted = set(base_flows(places.gre_ofport, places.state_ofport))
+    for key, ofport in places.ofport_by_vport.items():
+        mods = _flows_of_vport(core, key, ofport)
+        wanted.update(mod.flow for mod in mods if isinstance(mod, InstallFlow))
+    slots = {(flow.table, flow.priority, flow.match) for flow in wanted}
+    for flow in core.found_base:
+        if (flow.table, flow.priority, flow.match) not in slots:
             effects.flow_mods.append(RemoveFlow(flow))
+            core.counters["strange flows removed"] += 1
+    core.found_base = ()
 
 
 def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> None:

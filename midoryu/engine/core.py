@@ -81,6 +81,10 @@ class Core:
         """Local vport -> host that had it before."""
         self.held = HeldPackets()
         """First packets that wait for their state to be confirmed."""
+        self.found_base: tuple[Flow, ...] = ()
+        """Base flows that stood when the switch connected, until they are judged."""
+        self.tidy_at = now
+        """When to judge them."""
         self.sweep = 0
         """Counts the looks at records in use."""
         self.questions: dict[int, Question] = {}

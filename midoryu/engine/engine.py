@@ -124,6 +124,7 @@ class Engine:
         questions.forget_old(core, now)
         leases.take_up(core, now)
         adoption.step(core, effects, now)
+        change_lane.tidy(core, effects, now)
 
     def _deadline(self, now: float) -> float:
         core = self._core
@@ -142,6 +143,8 @@ class Engine:
                 deadlines.append(due)
         if core.orphans:
             deadlines.append(core.adopt_at)
+        if core.found_base:
+            deadlines.append(max(core.tidy_at, now + 0.1))
         if core.old_leases:
             deadlines.append(now + 0.1)
         if len(core.waiting):
