@@ -262,6 +262,9 @@ class Demo:
         self.lab.kill("node4", "agent")
         dead = [session.exchange() for session in sessions]
         story.check("both connections go on while it is dead", all(e.ok for e in dead))
+        for path in self.lab.host("node4").directory.glob("journal.db*"):
+            path.unlink()
+        story.tell("node4's journal is deleted, its agent started again")
         self.lab.restore("node4", "agent")
         self.wait(lambda: bool(self.records("node4", self.inbound_port())))
         stats = self.lab.agent_query("node4", "stats")

@@ -224,4 +224,5 @@ def test_the_demo_is_told_as_it_is() -> None:
     told = re.findall(r"^\[\d/\d\] (.*)$", output, re.MULTILINE)
     assert sorted(steps) == sorted(told)
     claims = re.findall(r'story\.check\(\s*"([^"]+)"', source)
-    assert [c for c in claims if c not in output and c != "outside it was seen"] == []
+    only_failing = {"outside it was seen", "the lab works"}
+    assert [c for c in claims if c not in output and c not in only_failing] == []
