@@ -15,7 +15,7 @@ from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
 from midoryu.replication.session import Datagram, Received
 from midoryu.simulation.outcome import StateWanted
-from midoryu.state.connection import Connection, state_keys
+from midoryu.state.connection import VERSION_MAX, Connection, state_keys, supersedes
 
 INFO = 20
 
@@ -37,6 +37,7 @@ def commit(
         core.counters["connections made"] += 1
     else:
         core.counters["connections changed"] += 1
+        connection.version = min(connection.version + 1, VERSION_MAX)
         _forget_ports(core, connection.id)
     connection.last_used = now
     keys = core.connections.insert(connection, now)
@@ -103,6 +104,10 @@ def receive(
     core.counters["state packets received"] += 1
     received = core.replicator.receive(frame, now)
     for connection in received.records:
+        old = core.connections.get(connection.id)
+        if old is not None and not supersedes(connection, old):
+            _keep(core, old, connection, received.sender, effects, now)
+            continue
         _forget_ports(core, connection.id)
         keys = core.connections.insert(connection, now)
         if not keys:
@@ -123,6 +128,22 @@ def receive(
     for peer in received.sync_wanted_by:
         sync(core, peer, effects, now)
     return received, known
+
+
+def _keep(
+    core: Core,
+    known: Connection,
+    told: Connection,
+    sender: int,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Take only the use from a record that is not newer; correct who is behind."""
+    phase = told.phase if told.last_used >= known.last_used else None
+    core.connections.touch(known.id, told.last_used, phase)
+    if supersedes(known, told) and core.replicator is not None:
+        core.counters["old records corrected"] += 1
+        send(core, core.replicator.push((known,), (sender,), now), effects)
 
 
 def sync(core: Core, peer: int, effects: Effects, now: float) -> None:

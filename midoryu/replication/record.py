@@ -21,11 +21,13 @@ ENTRY_HEADER: Final = struct.Struct("!BH")
 
 #  RECORD body:
 #   id 64
-#   ip_proto 8 | flags 8: phase (bits 0-2), owner follows (3), addresses are IPv6 (4)
+#   ip_proto 8 | flags 8: phase (bits 0-2), owner follows (3), addresses are IPv6 (4),
+#                        version follows (5)
 #   source 32 or 128 | destination 32 or 128 | source port 16 | destination port 16
 #   ingress device 32 | ingress vport 32 | egress device 32 | egress vport 32
 #   age 24 | number of translations 8
 #   owner 32                                      only when it is not the sender
+#   version 24                                    only when it is not 0
 #   each translation: device 32 | kind 8 (bit 7: IPv6) | address 32 or 128 | port 16
 _RECORD_V4: Final = struct.Struct("!BHQBBIIHHIIIII")
 _RECORD_V4_BODY: Final = struct.Struct("!QBBIIHHIIIII")
@@ -33,10 +35,12 @@ _RECORD_V6_BODY: Final = struct.Struct("!QBB16s16sHHIIIII")
 _TRANSLATION_V4: Final = struct.Struct("!IBIH")
 _TRANSLATION_V6: Final = struct.Struct("!IB16sH")
 _OWNER: Final = struct.Struct("!I")
+_VERSION: Final = struct.Struct("!BH")
 _PHASE_MASK: Final = 0x07
 _OWNER_FOLLOWS: Final = 0x08
 _IPV6: Final = 0x10
-_FLAGS_KNOWN: Final = 0x1F
+_VERSION_FOLLOWS: Final = 0x20
+_FLAGS_KNOWN: Final = 0x3F
 _TRANSLATION_IPV6: Final = 0x80
 
 # Ages are carried in 24 bits of tenths of a second (19 days).
@@ -62,6 +66,9 @@ def _encode_record(connection: Connection, sender: int, now: float) -> bytes:
     source, destination, source_port, destination_port = connection.original
     tail = b"".join(map(_encode_translation, connection.translations))
     flags = int(connection.phase)
+    if connection.version:
+        flags |= _VERSION_FOLLOWS
+        tail = _VERSION.pack(*divmod(connection.version, 1 << 16)) + tail
     if connection.owner != sender:
         flags |= _OWNER_FOLLOWS
         tail = _OWNER.pack(connection.owner) + tail
@@ -140,6 +147,11 @@ def decode_record(body: memoryview, sender: int, now: float) -> Connection:
     if flags & _OWNER_FOLLOWS:
         owner = read(_OWNER, body, position)[0]
         position += _OWNER.size
+    version = 0
+    if flags & _VERSION_FOLLOWS:
+        high, low = read(_VERSION, body, position)
+        version = high << 16 | low
+        position += _VERSION.size
     age, count = fields[11] >> 8, fields[11] & 0xFF
     translations, position = _decode_translations(body, position, count)
     if position != len(body):
@@ -156,6 +168,7 @@ def decode_record(body: memoryview, sender: int, now: float) -> Connection:
         owner,
         decode_phase(flags & _PHASE_MASK),
         decode_age(age, now),
+        version=version,
     )
 
 

@@ -89,6 +89,32 @@ class Connection:
     """Instant of the last known packet, on this host's monotonic clock."""
     bucket: int = 0
     """Where the table's timer wheel has it, 0 for nowhere; only `table` looks."""
+    version: int = 0
+    """How often it was changed, 24 bits; see `supersedes`."""
+
+
+# A version that has come to this end stays there.
+VERSION_MAX: Final = 0xFF_FFFF
+
+
+def supersedes(one: Connection, other: Connection) -> bool:
+    """Tell which of two records with one id is in force, wherever they meet.
+
+    Two gateways may change one record at once, and a repaired datagram may bring an old
+    state of it late: the version decides, then the places, so that all hosts agree.
+    """
+    return _rank(one) > _rank(other)
+
+
+def _rank(connection: Connection) -> tuple[object, ...]:
+    return (
+        connection.version,
+        connection.ingress_vport,
+        connection.egress_vport,
+        connection.ingress_device,
+        connection.egress_device,
+        connection.translations,
+    )
 
 
 # Query and reply types of ICMP and ICMPv6 (RFC 792, RFC 950, RFC 4443).

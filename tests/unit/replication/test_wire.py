@@ -65,6 +65,17 @@ def test_a_record_of_another_owner_has_at_most_64_bytes() -> None:
     assert len(codec.encode_record(RECORD, 9, 100.0)) == 60
 
 
+def test_a_changed_record_says_its_version_in_three_bytes() -> None:
+    changed = dataclasses.replace(RECORD, version=0x012345)
+    entry = codec.encode_record(changed, 9, 100.0)
+    assert len(entry) == 63
+    (back,) = codec.decode_entries(memoryview(entry), codec.Context(1, 100.0))
+    assert isinstance(back, codec.Record)
+    assert back.connection.version == 0x012345
+    assert back.connection.owner == 1
+    assert back.connection.translations == RECORD.translations
+
+
 def test_a_whole_frame_has_this_shape() -> None:
     frame = encode(HEADER, codec.encode_hello(Hello(True)), SIGNER)
     assert frame.hex(" ") == (
