@@ -23,8 +23,9 @@ from midoryu.replication.wire import (
     widen,
 )
 
-# Touches and ids in one entry: together less than any packet's room.
+# Touches or ids in one entry at most, and the bytes of one touch.
 _BATCH: Final = 64
+_TOUCH_BYTES: Final = 12
 
 
 class Datagram(NamedTuple):
@@ -58,7 +59,7 @@ class Speaker:
         is_repaired: whether datagrams are kept for repeats.
     """
 
-    __slots__ = ("_host", "_signer", "epoch", "is_repaired", "room_bytes")
+    __slots__ = ("_batch", "_host", "_signer", "epoch", "is_repaired", "room_bytes")
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Speaker:
         self.is_repaired = is_repaired
         self.room_bytes = entries_bytes(mtu_bytes)
         """Room for entries in one datagram."""
+        self._batch = min(_BATCH, self.room_bytes // _TOUCH_BYTES - 1)
 
     def numbered(
         self, peer: Peer, entries: bytes, now: float, *, flags: int = 0
@@ -141,11 +143,11 @@ class Speaker:
         touches, removes = list(out.touches.values()), list(out.removes)
         out.touches, out.removes, out.flush_due = {}, {}, None
         entries = [
-            codec.encode_touches(touches[i : i + _BATCH], now)
-            for i in range(0, len(touches), _BATCH)
+            codec.encode_touches(touches[i : i + self._batch], now)
+            for i in range(0, len(touches), self._batch)
         ] + [
-            codec.encode_removes(removes[i : i + _BATCH])
-            for i in range(0, len(removes), _BATCH)
+            codec.encode_removes(removes[i : i + self._batch])
+            for i in range(0, len(removes), self._batch)
         ]
         batches = pack(entries, self.room_bytes)
         return [self.numbered(peer, batch, now) for batch in batches]
