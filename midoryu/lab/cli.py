@@ -137,7 +137,13 @@ def _logs(options: argparse.Namespace) -> None:
 
 
 def _down(options: argparse.Namespace) -> None:
-    take_down(Store(options.name or _default_name()))
+    # Never somebody else's lab because it happens to be the only one.
+    name = options.name or "lab"
+    others = [other for other in _names() if other != name]
+    if options.name is None and name not in _names() and others:
+        flags = " or ".join(f"--name {other}" for other in others)
+        raise LabError(f"no lab `lab` is up; others are: add {flags}")
+    take_down(Store(name))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -152,9 +158,14 @@ def _attached(options: argparse.Namespace) -> Lab:
 
 def _default_name() -> str:
     """Return the only lab that is there, else `lab`."""
-    parent = Path(os.environ.get("MIDORYU_LAB_DIR") or DEFAULT_DIRECTORY)
-    names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+    names = _names()
     return names[0] if len(names) == 1 else "lab"
+
+
+def _names() -> list[str]:
+    """List the labs that are there."""
+    parent = Path(os.environ.get("MIDORYU_LAB_DIR") or DEFAULT_DIRECTORY)
+    return sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
 
 
 def _say(line: str) -> None:
@@ -183,9 +194,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=text, description=text)
-        command.add_argument(
-            "--name", help="of the lab (default: the only one, or lab)"
-        )
+        default = "lab" if name == "down" else "the only one, or lab"
+        command.add_argument("--name", help=f"of the lab (default: {default})")
         command.set_defaults(verb=function)
         return command
 
