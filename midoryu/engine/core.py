@@ -79,7 +79,7 @@ class Core:
         """(NAT address, block) -> who holds it."""
         self.moved_from: dict[int, int] = {}
         """Local vport -> host that had it before."""
-        self.held = HeldPackets()
+        self.held = HeldPackets(lambda cookie: self.flows.get(cookie) is not None)
         """First packets that wait for their state to be confirmed."""
         self.found_base: tuple[Flow, ...] = ()
         """Base flows that stood when the switch connected, until they are judged."""

@@ -8,10 +8,11 @@ when confirmations arrive, or when their time is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Union
 
 from midoryu.engine.effect import Effects
+from midoryu.openflow.flow import InstallFlow
 
 
 class _Held(NamedTuple):
@@ -20,9 +21,15 @@ class _Held(NamedTuple):
 
 
 class HeldPackets:
-    """What is to be done as soon as a connection is confirmed."""
+    """What is to be done as soon as a connection is confirmed.
 
-    def __init__(self) -> None:
+    Args:
+        is_wanted: tells by its cookie whether a flow is still to be installed; one that
+            a change removed while it was held back must not come afterwards.
+    """
+
+    def __init__(self, is_wanted: Callable[[int], bool]) -> None:
+        self._is_wanted = is_wanted
         self._by_connection: dict[int, _Held] = {}
 
     def __len__(self) -> int:
@@ -40,7 +47,7 @@ class HeldPackets:
         for connection in connections:
             held = self._by_connection.pop(connection, None)
             if held is not None:
-                _add(held.effects, effects)
+                self._add(held.effects, effects)
 
     def release_overdue(self, now: float, effects: Effects) -> int:
         """Let go what has waited long enough; return how many connections."""
@@ -58,7 +65,10 @@ class HeldPackets:
             (held.deadline for held in self._by_connection.values()), default=None
         )
 
-
-def _add(held: Effects, effects: Effects) -> None:
-    effects.flow_mods.extend(held.flow_mods)
-    effects.packet_outs.extend(held.packet_outs)
+    def _add(self, held: Effects, effects: Effects) -> None:
+        effects.flow_mods.extend(
+            mod
+            for mod in held.flow_mods
+            if not isinstance(mod, InstallFlow) or self._is_wanted(mod.flow.cookie)
+        )
+        effects.packet_outs.extend(held.packet_outs)
