@@ -154,7 +154,9 @@ def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
         for connection in core.connections
         if peer in interested_peers(core, connection)
     ]
-    effects.log.append((INFO, f"sync: {len(wanted)} records for host {peer}"))
+    host = core.topology.host(peer)
+    name = host.name if host is not None else f"{peer} (unknown)"
+    effects.log.append((INFO, f"host {name} asked for its records: {len(wanted)}"))
     core.replicator.sync(peer, wanted, now)
     send(core, core.replicator.tick(now), effects)
 
