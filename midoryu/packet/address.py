@@ -11,6 +11,7 @@ Source: RFC 4291, section 2.5.5.2 (IPv4-mapped IPv6 address).
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final, NamedTuple
 
 # RFC 4291, section 2.5.5.2.
@@ -21,6 +22,7 @@ MAC_BROADCAST: Final = 0xFFFF_FFFF_FFFF
 # IEEE 802: the group bit is the lowest bit of the first octet.
 MAC_GROUP_BIT: Final = 1 << 40
 _ALL_ONES: Final = (1 << 128) - 1
+_MAC: Final = re.compile("(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 
 
 class Prefix(NamedTuple):
@@ -103,10 +105,9 @@ def parse_mac(text: str) -> int:
     Raises:
         ValueError: the text is no MAC address.
     """
-    octets = text.split(":")
-    if len(octets) != 6 or any(len(octet) != 2 for octet in octets):
+    if not _MAC.fullmatch(text):
         raise ValueError(f"{text!r} is not a MAC address")
-    return int("".join(octets), 16)
+    return int(text.replace(":", ""), 16)
 
 
 def format_mac(mac: int) -> str:
