@@ -11,7 +11,7 @@ def packet(frame: bytes) -> PacketOut:
 
 
 def test_a_confirmed_connection_lets_its_packets_go_and_no_others() -> None:
-    held = HeldPackets()
+    held = HeldPackets(lambda cookie: True)
     held.put(1, 5.0).packet_outs.append(packet(b"one"))
     held.put(1, 9.0).packet_outs.append(packet(b"again"))
     held.put(2, 5.0).packet_outs.append(packet(b"two"))
@@ -24,7 +24,7 @@ def test_a_confirmed_connection_lets_its_packets_go_and_no_others() -> None:
 
 
 def test_what_has_waited_long_enough_goes_without_confirmation() -> None:
-    held = HeldPackets()
+    held = HeldPackets(lambda cookie: True)
     held.put(1, 5.0).packet_outs.append(packet(b"one"))
     held.put(2, 6.0).packet_outs.append(packet(b"two"))
     effects = Effects()
@@ -35,6 +35,6 @@ def test_what_has_waited_long_enough_goes_without_confirmation() -> None:
 
 
 def test_nothing_held_has_no_deadline() -> None:
-    held = HeldPackets()
+    held = HeldPackets(lambda cookie: True)
     assert held.deadline() is None
     assert held.release_overdue(9.0, Effects()) == 0
