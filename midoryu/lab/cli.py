@@ -194,7 +194,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=text, description=text)
-        default = "lab" if name == "down" else "the only one, or lab"
+        defaults = {"up": "the file's, or lab", "down": "lab"}
+        default = defaults.get(name, "the only one, or lab")
         command.add_argument("--name", help=f"of the lab (default: {default})")
         command.set_defaults(verb=function)
         return command

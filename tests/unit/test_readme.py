@@ -28,7 +28,7 @@ TOLD_ONLY = {"to_group"}
 # What the commands of other projects are called in the README.
 FOREIGN = {
     "apt-get", "curl", "export", "openssl", "ovs-appctl", "ovs-ofctl", "ovs-vsctl",
-    "pip", "python3", "ryu-manager", "systemctl", "cp",
+    "pip", "python3", "ryu-manager", "systemctl", "cp", "umask",
 }  # fmt: skip
 
 
@@ -70,8 +70,7 @@ def commands() -> Iterator[str]:
     for block in blocks("sh"):
         for line in block.splitlines():
             command = re.sub(r"\s+#.*", "", line).strip()
-            if command:
-                yield command
+            yield from filter(None, map(str.strip, command.strip("()").split(";")))
 
 
 def test_pipeline_tables_are_those_of_the_code() -> None:
