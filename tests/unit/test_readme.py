@@ -13,11 +13,15 @@ import pytest
 
 from midoryu.cli import ctl
 from midoryu.cmd import nsdb
+from midoryu.engine import questions
+from midoryu.engine.config import EngineConfig
 from midoryu.lab import cli as lab_cli
 from midoryu.lab import demo
 from midoryu.lab import file as lab_file
 from midoryu.nsdb import file_chain, file_router, topology_file
 from midoryu.openflow import pipeline
+from midoryu.replication import outbox
+from midoryu.state.connection import Phase
 from tests.unit.test_layers import LAYER_BY_ROOM
 
 ROOT = Path(__file__).parents[2]
@@ -206,6 +210,37 @@ def test_every_path_exists() -> None:
 def test_every_link_inside_the_project_exists() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_times_of_flow_state_are_those_of_the_code() -> None:
+    text = " ".join(section("Flow state").split())
+    config = EngineConfig(host="", epoch=0, seed=0)
+    life = dict(zip(Phase, config.lifetimes_s))
+    assert (
+        f"TCP established {life[Phase.TCP_ESTABLISHED]} s, TCP opening or closing "
+        f"{life[Phase.TCP_TRANSITORY]} s, UDP {life[Phase.UDP]} s "
+        f"({life[Phase.UDP_UNREPLIED]} s without a reply), ICMP {life[Phase.ICMP]} s, "
+        f"others {life[Phase.OTHER]} s"
+    ) in text
+    assert f"at most {questions.STATE_WAIT_S * 1000:g} ms" in text
+    assert f"`beat_interval_ms` {config.beat_interval_s * 1000:g}" in text
+    assert f"`beat_multiplier` {config.beat_multiplier}" in text
+    assert outbox.HEARTBEATS_S == (0.02, 0.1, 0.5, 1.0, 2.0)
+    assert "20, 100, 500 ms, 1 and 2 s" in text
+
+
+def test_every_package_that_is_installed_is_told() -> None:
+    install = (ROOT / "tools/install").read_text(encoding="utf-8")
+    needs = re.search(r"^needs=\((.*?)^\)", install, re.DOTALL | re.MULTILINE)
+    assert needs
+    packages = {need.rpartition(":")[2] for need in needs[1].split()}
+    told = next(row[1] for row in rows_of_first_table() if row[0] == "installs")
+    assert {name for name in packages if name not in told} == set()
+
+
+def rows_of_first_table() -> list[list[str]]:
+    lines = re.findall(r"^\| .*", section("Try it: two commands"), re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_what_keep_suggests_exists() -> None:
