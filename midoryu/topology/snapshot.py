@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """All rows of the topology, put together so that the simulation can ask questions.
 
-`model` has the rows, `routes`, `nat` and `chains` the compiled parts. Views of devices
-are made at first use and dropped when a row behind them changes.
+`model` has the rows, `view` the devices made of them, `chains` the compiled filters.
+Views are made at first use and dropped when a row behind them changes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
-from midoryu.packet.address import Prefix, link_local_of
+from midoryu.packet.address import link_local_of
 from midoryu.topology import model
 from midoryu.topology.chains import CompiledChain, PrefixSet, is_stateful
-from midoryu.topology.nat import NatRules
-from midoryu.topology.routes import RouteTable, connected
 from midoryu.topology.tag import (
     Tag,
     chain_tag,
@@ -29,85 +26,9 @@ from midoryu.topology.tag import (
     neighbor_tag,
     vport_tag,
 )
-
-
-class NetworkView:
-    """A network with its vports and the addresses that are known from the topology."""
-
-    __slots__ = ("exterior", "interior", "mac_by_ip", "row", "vport_by_mac")
-
-    def __init__(self, row: model.Network, topology: Topology) -> None:
-        self.row = row
-        vports = tuple(topology.vports_of(row.key))
-        self.exterior = tuple(vport for vport in vports if not vport.peer)
-        self.interior = tuple(vport for vport in vports if vport.peer)
-        self.vport_by_mac: dict[int, int] = {}
-        """Where the topology says that a MAC address is."""
-        self.mac_by_ip: dict[int, int] = {}
-        """What ARP and ND can be answered from."""
-        for vport in self.exterior:
-            self._add(vport, vport.key)
-        for vport in self.interior:
-            peer = topology.vport(vport.peer)
-            if peer is not None:
-                self._add(peer, vport.key)
-                self._add_nat_addresses(peer, topology)
-
-    def _add(self, vport: model.Vport, at: int) -> None:
-        if not vport.mac:
-            return
-        self.vport_by_mac[vport.mac] = at
-        for address in vport.addresses:
-            self.mac_by_ip[address.value] = vport.mac
-
-    def _add_nat_addresses(self, peer: model.Vport, topology: Topology) -> None:
-        router = topology.router(peer.device)
-        if router is None:
-            return
-        self.mac_by_ip[link_local_of(peer.mac)] = peer.mac
-        for address in router.nat.addresses:
-            if any(subnet.contains(address) for subnet in subnets(peer)):
-                self.mac_by_ip.setdefault(address, peer.mac)
-
-
-class RouterView:
-    """A router with its vports, routes and NAT rules."""
-
-    __slots__ = ("local", "nat", "routes", "row", "vports")
-
-    def __init__(self, row: model.Router, topology: Topology) -> None:
-        self.row = row
-        self.vports = {vport.key: vport for vport in topology.vports_of(row.key)}
-        self.local: dict[int, int] = {}
-        """Own address -> vport key (link-local addresses are not in here)."""
-        routes = [
-            route if route.vport else replace(route, vport=self._towards(route.gateway))
-            for route in topology.rows_of(model.Route, row.key)
-        ]
-        for vport in self.vports.values():
-            for address in vport.addresses:
-                self.local[address.value] = vport.key
-                routes.append(connected(row.key, vport.key, address))
-        self.routes = RouteTable(routes)
-        self.nat = NatRules(
-            topology.rows_of(model.Masquerade, row.key),
-            topology.rows_of(model.Dnat, row.key),
-            topology.rows_of(model.FloatingIp, row.key),
-        )
-
-    def _towards(self, address: int) -> int:
-        # The vport whose subnet holds a next hop, 0 for none.
-        for vport in self.vports.values():
-            if any(subnet.contains(address) for subnet in subnets(vport)):
-                return vport.key
-        return 0
-
-
-def subnets(vport: model.Vport) -> Iterator[Prefix]:
-    """Yield the subnets of a vport's addresses, host bits cleared."""
-    for address in vport.addresses:
-        yield Prefix(address.value & address.mask, address.length)
-
+from midoryu.topology.view import NetworkView as NetworkView
+from midoryu.topology.view import RouterView as RouterView
+from midoryu.topology.view import subnets as subnets
 
 _TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
     model.VportStatus: lambda row: vport_tag(row.key),
