@@ -42,8 +42,17 @@ def _stats(core: Core, _: Mapping[str, str], now: float) -> object:
         "flows": len(core.flows),
         "records": len(core.connections),
         "waiting": len(core.waiting),
+        "state_refused": _refused(core),
         "counters": dict(sorted(core.counters.items())),
     }
+
+
+def _refused(core: Core) -> dict[str, int]:
+    """Return why and how many state packets were refused, whoever sent them."""
+    if core.replicator is None:
+        return {}
+    refusals = core.replicator.refusals.items()
+    return {refusal.value: count for refusal, count in refusals}
 
 
 def _records(core: Core, arguments: Mapping[str, str], now: float) -> object:

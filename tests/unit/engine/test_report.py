@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.bench import OUTSIDE, Bench, office
+from midoryu.engine import event
+from tests.helpers.bench import OUTSIDE, STATE, Bench, office
 
 
 def ask(bench: Bench, query: str, **arguments: str) -> Any:
@@ -30,6 +31,16 @@ def test_stats_count_what_there_is(bench: Bench) -> None:
     assert (stats["host"], stats["switch_connected"]) == ("node1", True)
     assert (stats["flows"], stats["records"], stats["waiting"]) == (1, 1, 0)
     assert stats["counters"]["connections made"] == 1
+
+
+def test_stats_count_why_state_packets_were_refused(bench: Bench) -> None:
+    assert ask(bench, "stats")["state_refused"] == {}
+    for frame in (b"", b"\xff" * 90):
+        bench.do(event.PacketIn(STATE, frame))
+    assert ask(bench, "stats")["state_refused"] == {
+        "not a state packet": 1,
+        "truncated": 1,
+    }
 
 
 def test_a_record_is_shown_with_names_and_both_tuples(bench: Bench) -> None:
