@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from midoryu.engine import event
 from midoryu.engine.config import EngineConfig
-from midoryu.engine.core import Core
+from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.engine import Engine
 from midoryu.openflow.flow import Flow, InstallFlow, RemoveFlow
@@ -74,9 +74,23 @@ def learn_gateway(b: Builder) -> model.Neighbor:
 
 
 class Bench:
-    """The engine of node1, and node2's replicator."""
+    """The engine of node1, and node2's replicator.
 
-    def __init__(self, builder: Builder, *, start: bool = True, **config: Any) -> None:
+    Args:
+        builder: has the rows.
+        start: let rows and switch come, as long ago as peers are waited for.
+        young: let them come just now.
+        config: fields of `EngineConfig`.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        *,
+        start: bool = True,
+        young: bool = False,
+        **config: Any,
+    ) -> None:
         self.b = builder
         self.now = 1000.0
         config = {"host": "node1", "epoch": 5, "seed": 7, **config}
@@ -90,6 +104,8 @@ class Bench:
         if start:
             self.read_topology()
             self.connect()
+            if not young:
+                self.core.started -= SYNC_LIMIT_S
 
     @property
     def core(self) -> Core:

@@ -61,10 +61,10 @@ def test_another_hosts_lease_gives_no_ports_here() -> None:
     assert nat_port(bench.lease(101)) // 64 == 101
 
 
-def old_leases(**config: bool) -> Bench:
+def old_leases() -> Bench:
     b = office(masquerade=True)
     b.lease("r", NAT, 100, "node1")
-    return Bench(b, **config)
+    return Bench(b, young=True)
 
 
 def test_leases_of_an_earlier_agent_are_not_used_before_its_records_are_back() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from midoryu.engine import memory
+from midoryu.engine.core import SYNC_LIMIT_S
 from midoryu.engine.effect import Effects, JournalWrite
 from midoryu.engine.event import JournalRead
 from midoryu.replication.entry import (
@@ -128,6 +129,7 @@ def test_nat_ports_of_the_journal_are_not_given_out_again() -> None:
     read(bench, (encode_record(record, 0, bench.now), 0.0))
     bench.read_topology()
     bench.connect()
+    bench.wait(SYNC_LIMIT_S)
     bench.lease()
     for sport in range(70):
         bench.send("web/vm1", bench.frame(sport=1000 + sport))

@@ -141,6 +141,7 @@ def test_a_peer_without_an_address_is_counted() -> None:
 def test_a_new_peer_gets_every_record_that_concerns_it() -> None:
     b = office(masquerade=True, gateways=True)
     bench = Bench(b)
+    bench.greet()
     bench.lease()
     for sport in range(1000, 1050):
         bench.send("web/vm1", bench.frame(sport=sport))
@@ -190,7 +191,7 @@ def test_an_expired_record_gives_its_nat_port_back() -> None:
 
 
 def test_a_peer_whose_row_goes_is_not_waited_for() -> None:
-    bench = Bench(office())
+    bench = Bench(office(), young=True)
     assert not bench.core.has_memory(bench.now)
     bench.gone(Host, bench.b.key("node2"))
     assert bench.core.has_memory(bench.now)
