@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replication: connection records travel straight from host to host.
 
-Decides how a record looks on the wire (`record`, `entry`, `wire`), what one peer has been
-sent and has sent (`outbox`, `inbox`), and when to repeat, to ask and to greet (`session`).
+Decides how a record looks on the wire (`record`, `entry`, `wire`), what one peer has
+been sent and has sent (`outbox`, `inbox`), and when to repeat, to ask and to greet
+(`session`).
 It never decides *who* is interested in a connection, and never touches the table of
 connections: the engine gives it records and peers, and takes records and datagrams.
 
