@@ -10,28 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Union
 
-from midoryu.compat import SLOTS
 from midoryu.replication import entry as codec
 from midoryu.replication.confirm import Confirmations
-from midoryu.replication.entry import (
-    Entry,
-    Heartbeat,
-    Hello,
-    Nack,
-    Notice,
-    Query,
-    Record,
-    Remove,
-    SyncDone,
-    SyncRequest,
-    Touch,
-    Unknown,
-)
 from midoryu.replication.peer import Peer
+from midoryu.replication.received import Received
 from midoryu.replication.speaker import Datagram, Delivery, Speaker
+from midoryu.replication.told import Told
 from midoryu.replication.wire import (
     CONFIRM,
     NUMBERED,
@@ -45,7 +31,7 @@ from midoryu.replication.wire import (
     pack,
     widen,
 )
-from midoryu.state.connection import Connection, Phase, StateKey
+from midoryu.state.connection import Connection, StateKey
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S
 
 __all__ = ["Datagram", "Delivery", "Received", "Replicator"]
@@ -56,37 +42,6 @@ FLUSH_S: Final = 0.05
 MAX_STRANGERS: Final = 1024
 # Hosts that talk to our earlier life are told of the new one at most so often.
 _CORRECT_S: Final = 0.1
-_TOLD_SWEEP_MIN: Final = 4096
-
-
-@dataclass(**SLOTS)
-class Received:
-    """What one frame brought."""
-
-    sender: int = 0
-    """Host key, 0 where the frame was refused before it was known."""
-    records: list[Connection] = field(default_factory=list)
-    """To import first; `last_used` is on this host's clock."""
-    touches: list[Touch] = field(default_factory=list)
-    """To apply after the records."""
-    removed: list[int] = field(default_factory=list)
-    """Ids of connections that are over."""
-    replies: list[Datagram] = field(default_factory=list)
-    """To send now."""
-    sync_wanted_by: list[int] = field(default_factory=list)
-    """Peers to call `Replicator.sync` for."""
-    new_peers: list[int] = field(default_factory=list)
-    """Peers that answered for the first time in their present life."""
-    confirmed: list[int] = field(default_factory=list)
-    """Pushed connections that now every peer has confirmed."""
-    queries: list[Query] = field(default_factory=list)
-    """Questions of the sender for records, to answer by a push or `say_unknown`."""
-    unknown: list[int] = field(default_factory=list)
-    """Numbers of own questions that the sender cannot answer."""
-    notices: list[Notice] = field(default_factory=list)
-    """What a gateway says about its fellows."""
-    refusal: Refusal | None = None
-    """Why nothing was taken; already counted."""
 
 
 class Replicator:
@@ -131,12 +86,10 @@ class Replicator:
         )
         self._confirm_flag = CONFIRM if delivery is Delivery.CONFIRM else 0
         self._confirmations = Confirmations(confirm_interval_s, confirm_tries)
-        self._lifetimes_s = tuple(lifetimes_s)
         self._peers: dict[int, Peer] = {}
         self._strangers: set[int] = set()
         self._due_heap: list[tuple[float, int]] = []
-        self._told: dict[int, tuple[float, Phase]] = {}
-        self._told_sweep = _TOLD_SWEEP_MIN
+        self._told = Told(lifetimes_s)
         self._last_query = 0
 
     # -- what the engine tells
@@ -151,10 +104,7 @@ class Replicator:
             self._add_peer(host, now)
 
     def push(
-        self,
-        connections: Iterable[Connection],
-        peers: Iterable[int],
-        now: float,
+        self, connections: Iterable[Connection], peers: Iterable[int], now: float
     ) -> list[Datagram]:
         """Make the datagrams that tell peers of whole connections, to send now."""
         connections = tuple(connections)
@@ -180,10 +130,7 @@ class Replicator:
         return connection_id in self._confirmations
 
     def touch(
-        self,
-        connections: Iterable[Connection],
-        peers: Iterable[int],
-        now: float,
+        self, connections: Iterable[Connection], peers: Iterable[int], now: float
     ) -> None:
         """Queue the news that connections were used (or changed their phase).
 
@@ -191,9 +138,9 @@ class Replicator:
         the phase changed.
         """
         news = [
-            Touch(one.id, one.phase, one.last_used)
+            codec.Touch(one.id, one.phase, one.last_used)
             for one in connections
-            if self._is_news(one)
+            if self._told.is_news(one)
         ]
         for peer in self._others(peers, now) if news else ():
             for one in news:
@@ -205,7 +152,7 @@ class Replicator:
         """Queue the news that connections are over."""
         ids = tuple(ids)
         for id_ in ids:
-            self._told.pop(id_, None)
+            self._told.forget(id_)
         for peer in self._others(peers, now) if ids else ():
             for id_ in ids:
                 peer.out.touches.pop(id_, None)
@@ -233,7 +180,7 @@ class Replicator:
             The question's number (see `Received.unknown`), and the datagrams.
         """
         self._last_query = self._last_query % 0xFFFF_FFFF + 1
-        entry = codec.encode_query(Query(self._last_query, tuple(keys)))
+        entry = codec.encode_query(codec.Query(self._last_query, tuple(keys)))
         return self._last_query, self._tell(entry, peers, now)
 
     def say_unknown(self, peer: int, number: int, now: float) -> list[Datagram]:
@@ -245,7 +192,7 @@ class Replicator:
         return self._tell(b"", peers, now)
 
     def notify(
-        self, notices: Iterable[Notice], peers: Iterable[int], now: float
+        self, notices: Iterable[codec.Notice], peers: Iterable[int], now: float
     ) -> list[Datagram]:
         """Tell peers who died or came back; repaired like a push, to send now."""
         entry = codec.encode_notices(notices)
@@ -366,14 +313,14 @@ class Replicator:
             received.confirmed += self._confirmations.confirm(peer, ids)
         number = widen(header.sequence, inbox.highest)
         is_repaired = not header.flags & UNREPAIRED
-        entries: Iterable[Entry] = message.entries
+        entries: Iterable[codec.Entry] = message.entries
         if header.flags & NUMBERED:
             if inbox.is_known(number):
                 self._answer_confirm(peer, header, received, now)
                 raise StatePacketError(Refusal.DUPLICATE, f"number {number}")
             entries = list(inbox.settle(number, entries))
             inbox.arrive(number, now, is_repaired=is_repaired)
-            self._sort(entries, received)
+            received.sort(entries)
         elif is_repaired:
             inbox.expect(number, now)
         for one in entries:
@@ -382,53 +329,39 @@ class Replicator:
         self._answer_confirm(peer, header, received, now)
         self._schedule(peer)
 
-    def _sort(self, entries: Iterable[Entry], received: Received) -> None:
-        """Put entries about connections where the engine finds them."""
-        for one in entries:
-            if isinstance(one, Record):
-                received.records.append(one.connection)
-            elif isinstance(one, Touch):
-                received.touches.append(one)
-            elif isinstance(one, Remove):
-                received.removed.append(one.id)
-            elif isinstance(one, Notice):
-                received.notices.append(one)
-
     def _act(
-        self, peer: Peer, one: Entry, received: Received, now: float, *, number: int
+        self,
+        peer: Peer,
+        one: codec.Entry,
+        received: Received,
+        now: float,
+        *,
+        number: int,
     ) -> None:
         """Do what an entry asks for; `number` is what a sync that ends waits for."""
         out = peer.out
-        if isinstance(one, Hello):
+        if isinstance(one, codec.Hello):
             if one.wants_answer:
                 received.replies.append(
                     self._speaker.hello(peer, now, wants_answer=False)
                 )
-        elif isinstance(one, Heartbeat):
+        elif isinstance(one, codec.Heartbeat):
             peer.inbox.hear(one, now)
             if peer.inbox.arrived == peer.inbox.highest:
                 received.replies.append(self._speaker.plain(peer, b"", now))
-        elif isinstance(one, Nack):
+        elif isinstance(one, codec.Nack):
             received.replies += self._speaker.repeat(peer, one, now)
-        elif isinstance(one, SyncRequest):
+        elif isinstance(one, codec.SyncRequest):
             is_lost = not self._speaker.is_repaired and out.sync_queue is None
             if one.number > out.sync_number or is_lost:
                 out.sync_number = one.number
                 received.sync_wanted_by.append(peer.host)
             elif out.sync_queue is None:
                 received.replies.append(self._speaker.heartbeat(peer, now))
-        elif isinstance(one, SyncDone):
+        elif isinstance(one, codec.SyncDone):
             peer.inbox.end_sync(one.number, number)
         else:
-            self._hand_on(one, received)
-
-    @staticmethod
-    def _hand_on(one: Entry, received: Received) -> None:
-        """Leave to the engine what only the engine can do."""
-        if isinstance(one, Query):
-            received.queries.append(one)
-        elif isinstance(one, Unknown):
-            received.unknown.append(one.number)
+            received.hand_on(one)
 
     def _answer_confirm(
         self, peer: Peer, header: Header, received: Received, now: float
@@ -461,24 +394,3 @@ class Replicator:
         if peer.out.flush_due is None:
             peer.out.flush_due = now + FLUSH_S
         self._schedule(peer)
-
-    def _is_news(self, connection: Connection) -> bool:
-        told = self._told.get(connection.id)
-        if told is not None:
-            instant, phase = told
-            pause = self._lifetimes_s[connection.phase] / 3
-            if phase is connection.phase and connection.last_used < instant + pause:
-                return False
-        self._told[connection.id] = (connection.last_used, connection.phase)
-        if len(self._told) > self._told_sweep:
-            self._sweep_told(connection.last_used)
-        return True
-
-    def _sweep_told(self, now: float) -> None:
-        """Forget what was told so long ago that it is news again."""
-        self._told = {
-            id_: (instant, phase)
-            for id_, (instant, phase) in self._told.items()
-            if now < instant + self._lifetimes_s[phase] / 3
-        }
-        self._told_sweep = max(_TOLD_SWEEP_MIN, 2 * len(self._told))
