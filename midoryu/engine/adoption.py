@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Union
 
+from midoryu.engine import state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry
@@ -20,7 +21,7 @@ from midoryu.openflow.flow import Flow, InstallFlow, Match, RemoveFlow
 from midoryu.packet import field
 from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
-from midoryu.simulation.outcome import Blocked, Flood, Forward, Simulation
+from midoryu.simulation.outcome import Blocked, Drop, Flood, Forward, Reason, Simulation
 from midoryu.simulation.simulator import simulate
 from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
@@ -29,6 +30,8 @@ from midoryu.translation import flows as translation
 RETRY_S: Final = 1.0
 # A flow is given up (removed) when its vport is not here after this time.
 GIVE_UP_S: Final = 30.0
+# A flow that would be a drop now stays this long after the start: its record may come.
+LACKING_S: Final = 5.0
 _BATCH: Final = 500
 ADOPTED: Final[Tag] = ("adopted",)
 
@@ -85,6 +88,9 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
         return True
     simulation = simulate(packet, vport, core.world, now=now)
     if not _is_decided(simulation):
+        _remember(core, flow, simulation, effects, now, in_port=in_port)
+        return False
+    if _may_lack_record(simulation) and now - core.started < LACKING_S:
         return False
     adopted = _made_own(core, flow, simulation, in_port)
     if adopted is None:
@@ -95,11 +101,45 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
 
 
 def _is_decided(simulation: Simulation) -> bool:
-    if isinstance(simulation.outcome, Blocked):
+    outcome = simulation.outcome
+    if isinstance(outcome, Blocked):
+        return False
+    if isinstance(outcome, Drop) and outcome.reason is Reason.NO_BINDING:
         return False
     # Where a record would be made, the flow's own has not come back (yet): the old flow
     # knows better than we do.
     return simulation.connection is None or simulation.found is not None
+
+
+def _may_lack_record(simulation: Simulation) -> bool:
+    """Tell whether the flow may have let replies pass, to a record not back yet."""
+    outcome = simulation.outcome
+    if simulation.found is not None or not isinstance(outcome, Drop):
+        return False
+    return outcome.reason in (Reason.FILTERED, Reason.REJECTED)
+
+
+def _remember(
+    core: Core,
+    flow: Flow,
+    simulation: Simulation,
+    effects: Effects,
+    now: float,
+    *,
+    in_port: int,
+) -> None:
+    """Make the record of a connection anew that only this host can have known.
+
+    Its flow does what the simulation says now, so the record would say it too.
+    """
+    connection = simulation.connection
+    if connection is None or state_lane.interested_peers(core, connection):
+        return
+    vports = translation.vports_of(simulation.outcome)
+    outputs = translation.outputs(vports, core.places, in_port)
+    if flow.actions == translation.rewrites(simulation) + outputs.actions:
+        state_lane.commit(core, connection, (), effects, now)
+        core.counters["connections from flows"] += 1
 
 
 def _made_own(

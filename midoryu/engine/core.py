@@ -79,6 +79,8 @@ class Core:
         """(NAT address, block) -> who holds it."""
         self.moved_from: dict[int, int] = {}
         """Local vport -> host that had it before."""
+        self.moved_at: dict[int, float] = {}
+        """Local vport -> when it came from another host."""
         self.held = HeldPackets(lambda cookie: self.flows.get(cookie) is not None)
         """First packets that wait for their state to be confirmed."""
         self.found_base: tuple[Flow, ...] = ()
@@ -95,6 +97,7 @@ class Core:
         """Hosts that gateways hold for dead -> until when that is believed."""
         self.repeat_deaths_at = now
         self.started = now
+        self._has_memory = False
         self._serial = 0
 
     @property
@@ -107,15 +110,14 @@ class Core:
 
         Who does not answer in time is not waited for.
         """
-        if self.replicator is None:
-            return False
-        if now - self.started >= SYNC_LIMIT_S:
-            return True
-        return all(
+        if self._has_memory or self.replicator is None:
+            return self._has_memory
+        self._has_memory = now - self.started >= SYNC_LIMIT_S or all(
             self.replicator.synced_with(host.key)
             for host in self.topology.rows(Host)
             if host.underlay and host.key != self.host
         )
+        return self._has_memory
 
     def new_cookie(self) -> int:
         """Return a cookie that no flow of this agent, or of an earlier start, has."""

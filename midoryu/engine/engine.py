@@ -38,6 +38,7 @@ from midoryu.engine.event import (
     TopologyChanged,
     WriteRefused,
 )
+from midoryu.simulation.outcome import StateWanted
 
 _INFO: Final = 20
 _WARNING: Final = 30
@@ -49,6 +50,7 @@ class Engine:
     def __init__(self, config: EngineConfig, now: float) -> None:
         self._core = Core(config, now)
         self._next_touch = now + config.touch_interval_s
+        self._has_memory = False
 
     def handle(self, event: Event, now: float) -> Effects:
         """Take one event in.
@@ -100,11 +102,23 @@ class Engine:
         for wanted in known:
             packet_lane.resume_all(core, wanted, effects, now)
         gateways.told(core, received.notices, effects, now)
+        self._remember(effects, now)
+
+    def _remember(self, effects: Effects, now: float) -> None:
+        """Let packets go on that waited for what peers remember, once that is here."""
+        core = self._core
+        if self._has_memory or not core.has_memory(now):
+            return
+        self._has_memory = True
+        for wanted in core.waiting.wanted():
+            if isinstance(wanted, StateWanted):
+                packet_lane.resume_all(core, wanted, effects, now)
 
     def _tick(self, effects: Effects, now: float) -> None:
         core = self._core
         late = core.held.release_overdue(now, effects)
         core.counters["first packets sent without confirmation"] += late
+        self._remember(effects, now)
         for parked in core.waiting.take_overdue(now):
             packet_lane.resume(core, parked, effects, now)
         for wanted in core.waiting.wanted():
@@ -121,6 +135,7 @@ class Engine:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):
             packet_lane.emit(core, emission, effects, now)
+        questions.repeat(core, effects, now)
         questions.forget_old(core, now)
         leases.take_up(core, now)
         adoption.step(core, effects, now)
@@ -141,6 +156,9 @@ class Engine:
             due = core.replicator.deadline()
             if due is not None:
                 deadlines.append(due)
+        again = questions.deadline(core, now)
+        if again is not None:
+            deadlines.append(again)
         if core.orphans:
             deadlines.append(core.adopt_at)
         if core.found_base:

@@ -46,7 +46,7 @@ def before(core: Core, changes: Iterable[Change]) -> Places:
 
 def follow(core: Core, places: Places, effects: Effects, now: float) -> None:
     """Send records to who has become interested in them."""
-    moved = _moved(core, places)
+    moved = _moved(core, places, now)
     wanted = places.joined | moved
     if not wanted or core.replicator is None:
         return
@@ -63,7 +63,7 @@ def follow(core: Core, places: Places, effects: Effects, now: float) -> None:
         core.counters["connections sent again"] += len(connections)
 
 
-def _moved(core: Core, places: Places) -> frozenset[int]:
+def _moved(core: Core, places: Places, now: float) -> frozenset[int]:
     """Return the vports that moved and whose records this host has to send."""
     mine: set[int] = set()
     for vport, old in places.was_at.items():
@@ -71,7 +71,7 @@ def _moved(core: Core, places: Places) -> frozenset[int]:
         if old in (0, new) or not new:
             continue
         if new == core.host:
-            core.moved_from[vport] = old
+            core.moved_from[vport], core.moved_at[vport] = old, now
         elif old == core.host or old in core.topology.dead_hosts:
             mine.add(vport)
     return frozenset(mine)

@@ -121,11 +121,12 @@ def _run(
         now=now,
         give_up=again is Again.LAST,
         ask_peers=again is Again.FIRST,
+        has_memory=not questions.is_learning(core, vport.key, now),
     )
     outcome = simulation.outcome
     if isinstance(outcome, Blocked) and isinstance(outcome.wanted, StateWanted):
         peers = questions.who_may_know(core, vport.key, outcome.wanted)
-        if not peers:
+        if not peers and core.has_memory(now):
             again = Again.RESUMED
             _run(core, event, packet, vport, effects=effects, now=now, again=again)
             return
@@ -172,6 +173,8 @@ def _park(
     is_state = isinstance(wanted, StateWanted)
     wait_s = questions.STATE_WAIT_S if is_state else core.config.neighbor_timeout_s
     deadline = now + wait_s
+    if is_state:
+        deadline = max(deadline, questions.learnt_at(core, vport.key, now))
     if not core.waiting.park(Parked(event, vport.key, deadline, wanted)):
         core.counters["no room to wait"] += 1
         return

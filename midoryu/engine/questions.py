@@ -20,22 +20,53 @@ from midoryu.state.portpool import BLOCK_PORTS
 
 # A packet waits this long for a record that a peer may have (design, section 8).
 STATE_WAIT_S: Final = 0.05
+# A question is asked again at this pace, while its packet waits.
+_REPEAT_S: Final = 0.015
+# After a start, until peers have sent what they know, at most until this age.
+_MEMORY_WAIT_S: Final = 1.0
+# A vport that has just moved here has records that are still on their way.
+_MOVE_WAIT_S: Final = 0.2
+_MOVE_S: Final = 1.0
 
 
 def who_may_know(core: Core, vport: int, wanted: StateWanted) -> frozenset[int]:
     """Return the hosts that may have a record.
 
-    Those that share an ingress set with the packet's vport, the one that had the vport
-    before, and the holder of the NAT port block that the packet is addressed to.
+    Those that share an ingress set with the vport where the packet came in or the one
+    where it would leave, the one that had the vport before, and the holder of the NAT
+    port block that the packet is addressed to.
     """
-    hosts = set(core.topology.interested_hosts((vport,)))
-    previous = core.moved_from.get(vport)
-    if previous is not None:
-        hosts.add(previous)
+    ends = {vport, wanted.egress} - {0}
+    hosts = set(core.topology.interested_hosts(ends))
+    hosts.add(core.moved_from.get(vport, 0))
+    hosts.add(core.topology.location(vport))
     for key in wanted.keys:
         hosts.add(_holder(core, key))
     hosts -= {core.host, 0}
     return frozenset(host for host in hosts if core.places.underlay(host))
+
+
+def is_learning(core: Core, vport: int, now: float) -> bool:
+    """Tell whether any record of a vport may be missing here, and on its way."""
+    return not core.has_memory(now) or _is_moving(core, vport, now)
+
+
+def _is_moving(core: Core, vport: int, now: float) -> bool:
+    if core.topology.location(vport) not in (0, core.host):
+        # Its interface is here already; the NSDB does not say so yet.
+        return True
+    moved_at = core.moved_at.get(vport)
+    return moved_at is not None and now - moved_at < _MOVE_S
+
+
+def learnt_at(core: Core, vport: int, now: float) -> float:
+    """Return until when a packet may wait because its host is learning."""
+    wait_until = now
+    if not core.has_memory(now):
+        wait_until = core.started + _MEMORY_WAIT_S
+    if _is_moving(core, vport, now):
+        wait_until = max(wait_until, now + _MOVE_WAIT_S)
+    return wait_until
 
 
 def _holder(core: Core, key: StateKey) -> int:
@@ -90,6 +121,26 @@ def unknown(core: Core, peer: int, number: int) -> Union[StateWanted, None]:
         return None
     del core.questions[number]
     return question.wanted
+
+
+def deadline(core: Core, now: float) -> Union[float, None]:
+    """Return when a question is to be asked again, None for never."""
+    return now + _REPEAT_S if core.questions and len(core.waiting) else None
+
+
+def repeat(core: Core, effects: Effects, now: float) -> None:
+    """Ask again for what packets still wait for: a question may get lost."""
+    if core.replicator is None or not len(core.waiting):
+        return
+    waited_for = set(core.waiting.wanted())
+    for number, question in list(core.questions.items()):
+        if question.wanted not in waited_for or now - question.asked_at < _REPEAT_S:
+            continue
+        del core.questions[number]
+        peers = frozenset(question.open_peers)
+        number, datagrams = core.replicator.query(question.wanted.keys, peers, now)
+        core.questions[number] = Question(question.wanted, set(peers), now)
+        send(core, datagrams, effects)
 
 
 def forget_old(core: Core, now: float) -> None:

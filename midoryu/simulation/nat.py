@@ -110,6 +110,9 @@ def outbound(
         walk.track()
         if walk.hit is None and not _translated_here(walk, device):
             walk.find_at(device)
+        if walk.hit is None:
+            port = walk.tuple4()[2]
+            walk.seems_answer = nat.is_service(source, walk.ip_proto, port)
     if walk.hit is not None:
         _repeat(walk, device, after_routing=True)
         if _source_is_recorded(walk.hit, device):

@@ -97,6 +97,8 @@ class StateWanted(NamedTuple):
 
     keys: tuple[StateKey, ...]
     """Where its record was looked for, in order."""
+    egress: int = 0
+    """Vport where it would leave, 0 for none: hosts there may have the record."""
 
 
 Wanted = Union[NeighborWanted, LeaseWanted, StateWanted]

@@ -32,7 +32,7 @@ from midoryu.simulation.outcome import (
 )
 from midoryu.simulation.port import is_allowed
 from midoryu.simulation.walk import Walk, World
-from midoryu.state.connection import Connection, Direction
+from midoryu.state.connection import Connection, Direction, TranslationKind
 from midoryu.state.lifetime import first_phase
 from midoryu.topology.model import CT_NEW, Vport
 from midoryu.topology.snapshot import NetworkView
@@ -50,6 +50,7 @@ def simulate(
     now: float,
     give_up: bool = False,
     ask_peers: bool = False,
+    has_memory: bool = True,
     trace: bool = False,
 ) -> Simulation:
     """Simulate a packet that enters the overlay by an exterior vport.
@@ -63,14 +64,20 @@ def simulate(
             is told instead of the packet being Blocked.
         ask_peers: a packet in the middle of a connection without a record is Blocked:
             another host may have the record.
+        has_memory: an agent without it may lack the record of any packet.
         trace: leave a line for each step.
     """
     walk = Walk(packet, vport, world, trace=trace)
     outcome, egress_device = _run(walk, vport, give_up=give_up)
-    if ask_peers and _lacks_state(walk, outcome):
-        wanted = StateWanted(walk.missed_keys())
+    if ask_peers and _lacks_state(walk, outcome, has_memory=has_memory):
+        egress = outcome.vport if isinstance(outcome, Forward) else 0
+        wanted = StateWanted(walk.missed_keys(), egress)
         walk.emissions.clear()
         return _result(walk, Blocked(wanted), None, (vport.key,))
+    if _is_stray(walk, outcome):
+        # No translation that is made now is the one that its connection has.
+        outcome, walk.judged = Drop(Reason.NO_BINDING), True
+        walk.emissions.clear()
     connection = _connection(walk, outcome, egress_device)
     if connection is not None and walk.hit is None and not world.connections.admit(now):
         outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
@@ -81,13 +88,29 @@ def simulate(
     return _result(walk, outcome, connection, (vport.key,))
 
 
-def _lacks_state(walk: Walk, outcome: Outcome) -> bool:
+def _lacks_state(walk: Walk, outcome: Outcome, *, has_memory: bool) -> bool:
     """Tell whether a record that another host may have would change the outcome."""
     if walk.hit is not None or not walk.tracked:
         return False
+    if not has_memory:
+        return True
     if isinstance(outcome, Drop) and outcome.reason is Reason.NO_BINDING:
         return walk.ip_proto != protocol.TCP or not walk.is_beginning
+    if walk.seems_answer and walk.ip_proto != protocol.TCP:
+        return True
     return not walk.is_beginning
+
+
+def _is_stray(walk: Walk, outcome: Outcome) -> bool:
+    """Tell whether TCP in the middle of a connection would get a new translation."""
+    return (
+        isinstance(outcome, Forward)
+        and walk.hit is None
+        and walk.ip_proto == protocol.TCP
+        and not walk.is_error
+        and not walk.is_beginning
+        and any(one.kind is TranslationKind.SOURCE for one in walk.translations)
+    )
 
 
 def simulate_emission(

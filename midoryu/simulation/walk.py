@@ -74,6 +74,7 @@ class Walk:
         "learned",
         "packet",
         "quoted",
+        "seems_answer",
         "steps",
         "tags",
         "tracked",
@@ -110,6 +111,8 @@ class Walk:
         """A stateful filter or a NAT was on the way."""
         self.judged = False
         """A filter went by its TCP flags."""
+        self.seems_answer = False
+        """It comes from a port that DNAT leads to, and no record is known."""
         self.translations: list[Translation] = []
         """Translations made on this way, in order."""
         self.emissions: list[Emission] = []

@@ -17,11 +17,14 @@ from midoryu.compat import SLOTS
 from midoryu.state.connection import (
     Connection,
     Direction,
+    FourTuple,
     Phase,
     StateKey,
     Translation,
     direction_of,
+    reverse,
     state_keys,
+    translate,
 )
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 
@@ -55,7 +58,7 @@ class TableCounters:
     """What the table had to decide."""
 
     conflicts: int = 0
-    """Keys claimed by two records; the lower id has it."""
+    """Keys claimed by two records."""
     collisions: int = 0
     """Keys not taken because too many different ones have one hash."""
     refused: int = 0
@@ -132,9 +135,9 @@ class ConnectionTable:
         """Take a new, imported or updated record; one with the same id is replaced.
 
         The table keeps `connection` itself and changes its `phase` and `last_used`. A
-        key that another record has goes to the lower id: ids are equal everywhere, so
-        all hosts decide alike, in whatever order the records arrive. Where the table is
-        full, the oldest unreplied record leaves (`expire` returns it next time).
+        key that another record has goes to who expects it as a reply, else to the lower
+        id: so all hosts decide alike, in whatever order the records arrive. Where
+        the table is full, the oldest unreplied record leaves (`expire` returns it).
 
         Returns:
             All keys by which packets find it, for the invalidation of flows; empty when
@@ -258,7 +261,7 @@ class ConnectionTable:
                 other is not None and direction_of(other, key) is None
             ):
                 self._claim_exact(connection, key)
-            elif other is None or self._wins(connection, other):
+            elif other is None or self._wins(connection, other, key):
                 self._index[code] = connection
 
     def _claim_exact(self, connection: Connection, key: StateKey) -> None:
@@ -266,14 +269,22 @@ class ConnectionTable:
         other = self._exact.get(key)
         if other is None and len(self._exact) >= _MAX_EXACT:
             self.counters.collisions += 1
-        elif other is None or self._wins(connection, other):
+        elif other is None or self._wins(connection, other, key):
             self._exact[key] = connection
 
-    def _wins(self, connection: Connection, other: Connection) -> bool:
-        """Decide which of two records has a key that both claim."""
+    def _wins(self, connection: Connection, other: Connection, key: StateKey) -> bool:
+        """Decide which of two records has a key that both claim.
+
+        A reply that overtook the record of its connection was taken for the beginning
+        of another one: the record that expected it has the key. Where each is the
+        other's reply, and in all other cases, the lower id has it.
+        """
         if connection.id == other.id:
             return True
         self.counters.conflicts += 1
+        mine, others = direction_of(connection, key), direction_of(other, key)
+        if mine is not others and not _mirror(connection, other):
+            return mine is Direction.RETURN
         return connection.id < other.id
 
     def _drop_keys(self, connection: Connection) -> tuple[StateKey, ...]:
@@ -344,3 +355,19 @@ class ConnectionTable:
                 self._evicted.append(connection)
                 return True
         return False
+
+
+def _mirror(one: Connection, other: Connection) -> bool:
+    """Tell whether each of two connections looks like the return of the other."""
+    return (
+        reverse(_final(one)) == other.original
+        and reverse(_final(other)) == one.original
+    )
+
+
+def _final(connection: Connection) -> FourTuple:
+    """Return the tuple of forward packets as they leave."""
+    tuple4 = connection.original
+    for translation in connection.translations:
+        tuple4 = translate(tuple4, translation)
+    return tuple4

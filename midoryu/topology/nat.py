@@ -15,6 +15,7 @@ class NatRules:
     """NAT rules of one router. Never changes once made."""
 
     __slots__ = (
+        "_served",
         "addresses",
         "dnat_targets",
         "dnats",
@@ -43,6 +44,11 @@ class NatRules:
         self.dnat_targets = frozenset(
             rule.to_address for rules in self.dnats.values() for rule in rules
         )
+        self._served: dict[int, tuple[Dnat, ...]] = {}
+        for rule in (rule for rules in self.dnats.values() for rule in rules):
+            if rule.ports != (0, 0xFFFF):
+                served = self._served.get(rule.to_address, ())
+                self._served[rule.to_address] = (*served, rule)
         self.floating = {rule.address: rule for rule in floating}
         self.floating_by_target = {
             rule.to_address: rule for rule in self.floating.values()
@@ -71,3 +77,12 @@ class NatRules:
             if rule.ip_proto in (0, ip_proto) and first <= port <= last:
                 return rule
         return None
+
+    def is_service(self, address: int, ip_proto: int, port: int) -> bool:
+        """Tell whether a rule leads to a port: what comes from it is an answer."""
+        for rule in self._served.get(address, ()):
+            first, last = rule.ports
+            offset = port - (rule.to_port or first)
+            if rule.ip_proto in (0, ip_proto) and 0 <= offset <= last - first:
+                return True
+        return False

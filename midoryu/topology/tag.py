@@ -84,5 +84,7 @@ def describe(tag: Tag) -> str:
     """Show a tag for a log or trace line."""
     if len(tag) > 3:
         return "state/" + "/".join(str(part) for part in tag)
-    name = _NAMES.get(int(tag[0]), "tag")
-    return name + "/" + "/".join(str(part) for part in tag[1:])
+    first = tag[0]
+    # A tag that the engine made for itself has its name in front.
+    name = first if isinstance(first, str) else _NAMES.get(first, "tag")
+    return "/".join((name, *map(str, tag[1:])))

@@ -146,6 +146,7 @@ def test_an_agent_without_memory_gets_its_records_back(
 def test_a_reply_that_overtakes_its_state_works_as_soon_as_the_state_is_there(
     fabric: Fabric,
 ) -> None:
+    fabric.advance(2.5)
     uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
     gateway = other(uplink)
     late = from_vm(fabric.builder, 2, sport=41000)
