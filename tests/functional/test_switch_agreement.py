@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulation, model switch and real Open vSwitch agree on what comes out, and where.
+
+Engines fill the model switches of a fabric; the same flows go as bytes into a real
+ovs-vswitchd; the same frames go into both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from midoryu.openflow.flow import InstallFlow
+from tests.functional.dummy_switch import DummySwitch
+from tests.helpers import frames
+from tests.helpers.builder import cloud
+from tests.helpers.fabric import Fabric, FabricHost
+from tests.scenarios.test_main_job import DNAT, from_outside, from_vm, router_mac
+
+FABRIC = Fabric(cloud())
+BUILDER = FABRIC.builder
+
+
+def vm_udp(**fields: object) -> bytes:
+    values: dict[str, object] = {
+        "src": "10.0.1.2",
+        "dst": "198.51.100.10",
+        "eth_src": "02:00:00:00:00:02",
+        "eth_dst": router_mac(BUILDER),
+    }
+    return frames.udp(**{**values, **fields})  # type: ignore[arg-type]
+
+
+# name -> (vport, frame)
+CASES: dict[str, tuple[str, bytes]] = {
+    "masqueraded TCP": ("web/vm2", from_vm(BUILDER, 2)),
+    "masqueraded TCP with data": (
+        "web/vm2",
+        from_vm(BUILDER, 2, sport=40001, flags="PA", payload=b"x" * 700),
+    ),
+    "masqueraded UDP": ("web/vm2", vm_udp(payload=b"dns?")),
+    "masqueraded UDP with a low TTL": ("web/vm2", vm_udp(sport=7, ttl=3)),
+    "DNAT": ("provider/uplink1", from_outside(1, dst=DNAT, sport=5, dport=8080)),
+    "a filtered port": ("provider/uplink1", from_outside(1, dst=DNAT, dport=22)),
+    "VM to VM": (
+        "web/vm2",
+        frames.tcp(
+            "10.0.1.2",
+            "10.0.1.3",
+            dport=80,
+            eth_src="02:00:00:00:00:02",
+            eth_dst="02:00:00:00:00:03",
+        ),
+    ),
+    "unknown unicast": (
+        "web/vm2",
+        frames.tcp(eth_src="02:00:00:00:00:02", eth_dst="02:00:00:00:99:99"),
+    ),
+    "IPv6 multicast": (
+        "web/vm2",
+        frames.udp(
+            "fe80::2",
+            "ff02::fb",
+            eth_src="02:00:00:00:00:02",
+            eth_dst="33:33:00:00:00:fb",
+        ),
+    ),
+}
+
+
+def host_of(vport: str) -> FabricHost:
+    return next(host for host in FABRIC.hosts.values() if vport in host.ofports)
+
+
+@pytest.fixture(scope="module")
+def switches() -> Iterator[dict[str, DummySwitch]]:
+    for vport, frame in CASES.values():
+        FABRIC.send(vport, frame)
+    made: dict[str, DummySwitch] = {}
+    try:
+        for name in ("node1", "node2"):
+            model = FABRIC.hosts[name].switch
+            made[name] = DummySwitch(model.ports)
+            meters = model.meters.values()
+            made[name].install([*meters, *map(InstallFlow, model.flows())])
+        yield made
+    finally:
+        for switch in made.values():
+            switch.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_real_and_model_switch_agree_on(
+    switches: dict[str, DummySwitch], case: str
+) -> None:
+    vport, frame = CASES[case]
+    host = host_of(vport)
+    in_port = host.ofports[vport]
+    outputs = host.switch.send(frame, in_port)
+    assert not any(output.kind == "controller" for output in outputs), "no flow stands"
+    expected = sorted((output.ofport, output.frame) for output in outputs)
+    assert sorted(switches[host.name].send(frame, in_port)) == expected
+
+
+def test_the_cases_are_not_all_drops(switches: dict[str, DummySwitch]) -> None:
+    leaving = [
+        len(switches[host_of(vport).name].send(frame, host_of(vport).ofports[vport]))
+        for vport, frame in CASES.values()
+    ]
+    assert sum(1 for count in leaving if count) >= 6
