@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Suite `packet-in`: whole controllers, from packet-in to packet-out.
+
+Real processes, a real NSDB; only the switch is not real (`switch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from midoryu.bench import world
+from midoryu.bench.report import Figure
+from midoryu.bench.stage import Stage
+
+_OUTSTANDING: Final = (1, 64)
+_REFERENCE: Final = "simple_switch_13"
+_NOTHING: Final = "idle_app"
+# More than the fastest of them can take in a second.
+_MAX_RATE: Final = {1: 12_000, 64: 30_000}
+_LATENCIES: Final = ("p50", "p99", "p99.9")
+
+
+def run(repeat: int, seconds: float, tell: Callable[[str], None]) -> list[Figure]:
+    """Measure; `repeat` times so many seconds for each kind and number outstanding."""
+    figures: dict[str, Figure] = {}
+    with Stage() as stage:
+        tell("starting databases and controllers")
+        stage.start_nsdb()
+        agent = stage.start_agent()
+        switch = stage.start_ryu("ryu.app.simple_switch_13")
+        nothing = stage.start_ryu("midoryu.bench.idle_app")
+        switch.load("teach", 1, 10.0, world.REMOTE_VMS)
+        for kind in world.KINDS:
+            agent.load(kind, 1, 0.3, 300)  # what is learned and leased once
+        for turn in range(repeat):
+            for outstanding in _OUTSTANDING:
+                limit = int(_MAX_RATE[outstanding] * seconds)
+                load = (outstanding, seconds, limit)
+                reference = switch.load("l2", *load)
+                _add(
+                    figures, _NOTHING, outstanding, nothing.load("l2", *load), reference
+                )
+                for kind in world.KINDS:
+                    tell(f"{turn + 1}/{repeat} {kind}, {outstanding} outstanding")
+                    result = agent.load(kind, *load)
+                    _add(figures, kind, outstanding, result, reference)
+    return list(figures.values())
+
+
+def _add(
+    figures: dict[str, Figure],
+    kind: str,
+    outstanding: int,
+    result: dict[str, Any],
+    reference: dict[str, Any],
+) -> None:
+    """Add one run's samples to the figures."""
+    done = max(result["done"], 1)
+    note = (
+        f"flow-mods {result['flow_mods'] / done:.2f}, "
+        f"state packets {result['states'] / done:.2f} each; lost {result['lost']}"
+    )
+    name = f"{kind} x{outstanding}"
+    values = [("rate", "packet-ins/s", result["rate"], reference["rate"], note)]
+    values += [(p, "ms", result[p] * 1e3, reference[p] * 1e3, "") for p in _LATENCIES]
+    for what, unit, value, other, remark in values:
+        key = f"{name} {what}"
+        figure = figures.setdefault(
+            key, Figure("packet-in", key, unit, f"{_REFERENCE} l2 x{outstanding}")
+        )
+        figure.samples.append(value)
+        figure.reference_samples.append(other)
+        figure.note = remark
