@@ -36,6 +36,7 @@ from midoryu.packet import field
 from midoryu.replication.session import Delivery, Replicator
 from midoryu.state.connection import Phase
 from midoryu.topology.model import (
+    Gone,
     Host,
     IngressSet,
     Neighbor,
@@ -68,8 +69,10 @@ def topology_changed(
         _hosts_changed(core, effects, now)
     for wanted in leases.changed(core, event.changes, old_leases):
         packet_lane.resume_all(core, wanted, effects, now)
+    leases.claim_lost(core, effects)
     if kinds & {Vport, VportStatus, Host}:
         _bind_all(core, effects, now)
+        _say_again(core, event, effects)
     if kinds & {VportStatus, IngressSet, Host}:
         gateways.watch(core, now)
     for change in event.changes:
@@ -113,7 +116,7 @@ def write_refused(
     """Note that the NSDB refused a write; a lease can then be asked for again."""
     core.counters["NSDB writes refused"] += 1
     effects.log.append((_WARNING, f"NSDB refused {event.write}: {event.reason}"))
-    if isinstance(event.write, LeaseBlock):
+    if isinstance(event.write, LeaseBlock) and not event.write.block:
         core.nat.lease_failed(event.write.router, event.write.address, now)
 
 
@@ -147,6 +150,16 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
         elif not _is_said_up(core, key):
             effects.nsdb_writes.append(SetVportStatus(key, True))
     gateways.watch(core, now)
+
+
+def _say_again(core: Core, event: TopologyChanged, effects: Effects) -> None:
+    """Say that vports are up whose rows went: the NSDB was lost and filled again."""
+    said = {w.vport for w in effects.nsdb_writes if isinstance(w, SetVportStatus)}
+    for change in event.changes:
+        if isinstance(change, Gone) and change.kind is VportStatus:
+            key = int(change.key)
+            if key in core.places.ofport_by_vport and key not in said:
+                effects.nsdb_writes.append(SetVportStatus(key, True))
 
 
 def _bring_up(core: Core, key: int, ofport: int, effects: Effects, now: float) -> None:

@@ -75,6 +75,8 @@ class Core:
         """(network, MAC) that this host learned -> when it was seen last."""
         self.old_leases: dict[str, Lease] = {}
         """Leases of an earlier agent of this host, not in use yet."""
+        self.lost_leases: dict[str, Lease] = {}
+        """Leases whose rows went though this host did not give them back."""
         self.lease_at: dict[tuple[int, int], Lease] = {}
         """(NAT address, block) -> who holds it."""
         self.moved_from: dict[int, int] = {}

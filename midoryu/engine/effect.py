@@ -43,10 +43,12 @@ class LearnNeighbor:
 
 @dataclass(frozen=True, **SLOTS)
 class LeaseBlock:
-    """Lease one more free block of a NAT address; the rim picks which."""
+    """Lease one more free block of a NAT address."""
 
     router: int
     address: int
+    block: int = 0
+    """This one, which this host had before; 0 lets the rim pick."""
 
 
 @dataclass(frozen=True, **SLOTS)

@@ -58,6 +58,7 @@ def changed(
         if isinstance(change, Put) and isinstance(change.row, Lease):
             lease = change.row
             core.lease_at[(lease.address, lease.block)] = lease
+            core.lost_leases.pop(lease.key, None)
             if lease.host == core.host and lease.key not in core.old_leases:
                 core.nat.add_lease(lease.router, lease.address, lease.block)
                 known.append(LeaseWanted(lease.router, lease.address))
@@ -66,12 +67,28 @@ def changed(
     return tuple(known)
 
 
+def claim_lost(core: Core, effects: Effects) -> None:
+    """Lease again what the NSDB lost: connections of this host use these ports.
+
+    Else another host could be given the block, and use a port twice. It waits until the
+    router is there: a lost database is filled again step by step.
+    """
+    for lease in list(core.lost_leases.values()):
+        if core.topology.router(lease.router) is not None:
+            del core.lost_leases[lease.key]
+            write = LeaseBlock(lease.router, lease.address, lease.block)
+            effects.nsdb_writes.append(write)
+            core.counters["NAT blocks claimed again"] += 1
+
+
 def _withdraw(core: Core, lease: Union[Lease, None]) -> None:
     if lease is None:
         return
     core.lease_at.pop((lease.address, lease.block), None)
     core.old_leases.pop(lease.key, None)
     if lease.host == core.host:
+        if core.nat.holds(lease.router, lease.address, lease.block):
+            core.lost_leases[lease.key] = lease
         core.nat.remove_lease(lease.router, lease.address, lease.block)
 
 

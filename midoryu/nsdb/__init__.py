@@ -17,7 +17,8 @@ Invariants:
 - The first `TopologyChanged` holds everything; later ones hold true differences only. A
   lost connection, a restarted server or another database never looks like an empty one.
 - One number space of keys for hosts, networks, routers and ports; a key is allocated in
-  the transaction that inserts its row.
+  the transaction that inserts its row, and follows from its name: a database that was
+  lost and filled again has the same keys.
 - References are UUIDs with the right strength, so the server itself refuses a dangling
   one: strong where the row makes no sense without the other, weak for a port's peer and
   for members of port groups. Learned rows (`Mac`, `Arp`, `Port_Status`, `Nat_Lease`)

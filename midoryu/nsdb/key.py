@@ -1,20 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integer keys of hosts, networks, routers and ports, from one number space.
 
+A key is computed from the row's table and name, and a taken one makes way for the next
+that is free: a database that was lost and filled again from the topology file has the
+keys it had, so tunnels, connection records and port leases of running hosts still hold.
+A packet under way does not meet another port with the key of an old one, but for one
+chance in 16 million.
+
 Whoever inserts such a row allocates its key in the same transaction: `Cloud.next_key`
-is verified, so of two allocations at once the server lets one through and the other
-starts over. Keys go upward and are used again only after the whole space was: a packet
-under way must not meet a new port with the key of an old one.
+counts allocations and is verified, so of two at once the server lets one through and
+the other starts over.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 from midoryu.errors import NsdbError
 from midoryu.nsdb.schema import MAX_KEY
 
 KEYED_TABLES: Final = ("Host", "Network", "Router", "Port")
+
+
+def key_of(table: str, name: str) -> int:
+    """Return the key that a row of this name has unless it is taken, 1..`MAX_KEY`."""
+    digest = hashlib.blake2s(f"{table} {name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % MAX_KEY + 1
 
 
 class KeyAllocator:
@@ -26,17 +38,21 @@ class KeyAllocator:
         self._cloud: Any = None
         self.revision = 0
         """`Cloud.revision` before this transaction."""
-        self._next = 1
+        self._count = 1
         self._used: set[int] = set()
 
-    def allocate(self) -> int:
-        """Return a key that no row has.
+    def allocate(self, table: str, name: str) -> int:
+        """Return a key that no row has, the same for the same name wherever it can be.
+
+        Args:
+            table: one of `KEYED_TABLES`.
+            name: what the row is called in a topology file.
 
         Raises:
             NsdbError: all 16 million are taken.
         """
         cloud = self.cloud()
-        key = self._next
+        key = key_of(table, name)
         for _ in range(MAX_KEY):
             if key not in self._used:
                 break
@@ -44,8 +60,8 @@ class KeyAllocator:
         else:
             raise NsdbError("every key is taken")
         self._used.add(key)
-        self._next = key % MAX_KEY + 1
-        cloud.next_key = self._next
+        self._count = self._count % MAX_KEY + 1
+        cloud.next_key = self._count
         return key
 
     def cloud(self) -> Any:
@@ -68,5 +84,5 @@ class KeyAllocator:
             return cloud
         cloud.verify("next_key")
         cloud.verify("revision")
-        self._next, self.revision = int(cloud.next_key), int(cloud.revision)
+        self._count, self.revision = int(cloud.next_key), int(cloud.revision)
         return cloud

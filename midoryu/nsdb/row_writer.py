@@ -46,7 +46,7 @@ class ItemWriter:
         """Add an empty row for an item, with a key where the table has keys."""
         row = self._transaction.insert(self._tables[item.table])
         if item.table in KEYED_TABLES:
-            row.key = self._keys.allocate()
+            row.key = self._keys.allocate(item.table, item.name)
         self._rows[item.id] = row
 
     def delete(self, item: Item) -> None:

@@ -51,6 +51,8 @@ def wish_key(write: NsdbWrite) -> tuple[object, ...]:
         return "Port_Status", write.vport
     if isinstance(write, ReleaseBlock):
         return "Nat_Lease", write.router, write.address, write.block
+    if write.block:
+        return "Nat_Lease", write.router, write.address, write.block
     return "Nat_Lease", write.router, write.address
 
 
@@ -133,6 +135,10 @@ class RowWriter:
         row.block, row.host = wish.block, self._own
 
     def _free_block(self, write: LeaseBlock) -> int:
+        if write.block:
+            if self._holder(write, write.block):
+                raise RefusedError(f"port block {write.block} is leased")
+            return write.block
         free = [block for block in BLOCKS if not self._holder(write, block)]
         if not free:
             raise RefusedError(

@@ -150,7 +150,8 @@ class Writer:
         row = next(rows, None)
         try:
             if row is None:
-                key = KeyAllocator(self._idl, transaction).allocate()
+                keys = KeyAllocator(self._idl, transaction)
+                key = keys.allocate("Host", self._host)
                 row = transaction.insert(table)
                 row.key, row.name = key, self._host
             row.underlay = [format_ip(self._underlay)] if self._underlay else []

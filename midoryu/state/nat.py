@@ -122,6 +122,11 @@ class NatTable:
         pool = self._pools.get((router, address))
         return pool is not None and bool(pool.blocks)
 
+    def holds(self, router: int, address: int, block: int) -> bool:
+        """Tell whether this host may give out the ports of a block."""
+        pool = self._pools.get((router, address))
+        return pool is not None and block in pool.blocks
+
     def lease_failed(self, router: int, address: int, now: float) -> None:
         """Note that no more blocks can be had now: none is left, or no NSDB answers.
 

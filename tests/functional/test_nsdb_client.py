@@ -248,6 +248,17 @@ def test_last_free_block_goes_to_one_agent(
     assert sum(map(len, map(_refusals, events))) == 1
 
 
+def test_a_lost_block_is_claimed_by_who_had_it(agent: Agent, other: Agent) -> None:
+    router = _key(agent, model.Router, "r")
+    agent.client.write([LeaseBlock(router, NAT_ADDRESS, 77)])
+    turn_until(
+        [agent, other], lambda: [lease.block for lease in _leases(other)] == [77]
+    )
+    other.client.write([LeaseBlock(router, NAT_ADDRESS, 77)])
+    turn_until([agent, other], lambda: _refusals(other.events))
+    assert [lease.block for lease in _leases(agent)] == [77]
+
+
 def _refusals(events: list[object]) -> list[object]:
     return [event for event in events if isinstance(event, WriteRefused)]
 
@@ -307,10 +318,9 @@ def test_host_that_was_deleted_registers_again(server: Server, agent: Agent) -> 
     key = _key(agent, model.Host, "lonely")
 
     _transact(server, '{"op":"delete","table":"Host","where":[["name","==","lonely"]]}')
-    turn_until(
-        [agent, agent_2],
-        lambda: any(int(row.key) > key for row in agent.of(model.Host)),
-    )
+    turn_until([agent_2], lambda: not _underlay(agent_2, "lonely"))
+    turn_until([agent, agent_2], lambda: _underlay(agent_2, "lonely"))
+    assert _key(agent_2, model.Host, "lonely") == key
     agent_2.client.close()
 
 

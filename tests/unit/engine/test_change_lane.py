@@ -29,7 +29,7 @@ from midoryu.openflow.flow import (
 from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.state.connection import Phase
-from midoryu.topology.model import Host, Route, Vport
+from midoryu.topology.model import Host, Route, Vport, VportStatus
 from tests.helpers.bench import (
     GRE,
     NAT,
@@ -271,6 +271,15 @@ def test_a_status_that_names_another_host_is_said_again() -> None:
     bench = Bench(office())
     effects = bench.change(bench.status("web/vm1", "node2"))
     assert SetVportStatus(bench.b.key("web/vm1"), True) in effects.nsdb_writes
+
+
+def test_a_status_that_the_database_lost_is_said_again() -> None:
+    bench = Bench(office())
+    key = bench.b.key("web/vm1")
+    effects = bench.gone(VportStatus, key)
+    assert effects.nsdb_writes == [SetVportStatus(key, True)]
+    bench.do(InterfacesChanged({}))
+    assert SetVportStatus(key, True) not in bench.gone(VportStatus, key).nsdb_writes
 
 
 def test_every_install_of_a_start_is_one_flow_in_the_switch() -> None:

@@ -9,7 +9,7 @@ from midoryu.engine.event import TopologyChanged, WriteRefused
 from midoryu.openflow import flow
 from midoryu.packet.address import parse_ip
 from midoryu.simulation.outcome import LeaseWanted
-from midoryu.topology.model import Gone, Lease, Put
+from midoryu.topology.model import Gone, Lease, Put, Router
 from tests.helpers.bench import NAT, Bench, installed, office
 
 ADDRESS = parse_ip(NAT)
@@ -114,6 +114,39 @@ def test_a_lease_that_is_withdrawn_gives_no_more_ports() -> None:
     assert not bench.core.nat.has_lease(bench.b.key("r"), ADDRESS)
     assert bench.core.lease_at == {}
     assert len(bench.core.connections) == 1
+
+
+def test_a_lease_that_the_database_lost_is_claimed_again() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    lease = next(iter(bench.core.lease_at.values()))
+    effects = bench.gone(Lease, lease.key)
+    claim = LeaseBlock(lease.router, lease.address, lease.block)
+    assert claim in effects.nsdb_writes
+    # Refused: another host was faster. That says nothing about further blocks.
+    bench.do(WriteRefused(claim, "it is leased"))
+    bench.lease(101)
+    assert installed(bench.send("web/vm1", bench.frame()))
+
+
+def test_a_lost_lease_waits_for_its_router_before_it_is_claimed() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    lease = next(iter(bench.core.lease_at.values()))
+    router = bench.core.topology.row(Router, lease.router)
+    changes = (Gone(Lease, lease.key), Gone(Router, lease.router))
+    claim = LeaseBlock(lease.router, lease.address, lease.block)
+    assert claim not in bench.do(TopologyChanged(changes)).nsdb_writes
+    assert claim in bench.change(router).nsdb_writes
+
+
+def test_a_block_that_was_given_back_is_not_claimed() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    lease = next(iter(bench.core.lease_at.values()))
+    bench.core.nat.remove_lease(lease.router, lease.address, lease.block)
+    effects = bench.gone(Lease, lease.key)
+    assert not [w for w in effects.nsdb_writes if isinstance(w, LeaseBlock)]
 
 
 def test_idle_blocks_are_given_back_and_the_last_one_is_kept_longer() -> None:
