@@ -11,7 +11,7 @@ from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, Match
 from midoryu.packet import field, protocol
 from midoryu.replication.entry import encode_record
-from midoryu.topology.model import RouteKind, Vport
+from midoryu.topology.model import CT_ESTABLISHED, RouteKind, Rule, RuleAction, Vport
 from midoryu.topology.tag import vport_tag
 from tests.helpers.bench import (
     OFPORTS,
@@ -20,6 +20,7 @@ from tests.helpers.bench import (
     office,
     removed,
 )
+from tests.helpers.builder import Builder
 
 
 def earlier(masquerade: bool = False) -> tuple[Bench, Flow, Flow]:
@@ -183,3 +184,32 @@ def test_a_packet_that_came_first_replaces_the_found_flow() -> None:
     assert (installed(effects), removed(effects)) == ([], [])
     assert bench.core.orphans == {}
     assert OFPORTS["r/up"] == own.actions[-1][1]
+
+
+def filtered() -> Builder:
+    """Let vm2 take TCP in, and answers."""
+    b = office()
+    known = Rule(RuleAction.ACCEPT, ct_states=CT_ESTABLISHED)
+    chain = b.chain("in", known, Rule(RuleAction.ACCEPT, ip_proto=6), accept=False)
+    (row,) = [
+        one for one in b.rows if isinstance(one, Vport) and one.iface_id == "web/vm2"
+    ]
+    b.put(replace(row, egress_chain=chain))
+    return b
+
+
+def test_a_record_that_only_this_host_knew_is_made_again_from_its_flow() -> None:
+    first = Bench(filtered())
+    (made,) = installed(first.send("web/vm1", first.beside()))
+    assert len(first.core.connections) == 1
+    bench = Bench(filtered(), start=False, epoch=6)
+    bench.read_topology()
+    bench.connect(made)
+    effects = [bench.wait(1.1) for _ in range(5)]
+    assert len(bench.core.connections) == 1
+    (own,) = [flow for one in effects for flow in installed(one)]
+    assert (own.match, own.actions) == (made.match, made.actions)
+    (answer,) = bench.send(
+        "web/vm2", bench.beside(2, to=1, sport=80, dport=40000, flags="SA")
+    ).packet_outs
+    assert answer.actions == ((0, 11),)

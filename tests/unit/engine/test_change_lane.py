@@ -291,3 +291,12 @@ def test_every_install_of_a_start_is_one_flow_in_the_switch() -> None:
         if isinstance(mod, InstallFlow)
     ]
     assert len(set(keys)) == len(run(bench).flows())
+
+
+def test_an_interface_that_leaves_lets_its_records_go() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    bench.send("web/vm1", bench.frame())
+    (connection,) = bench.core.connections
+    bench.do(InterfacesChanged({"web/vm2": 12, "r/up": 13}))
+    assert not bench.core.connections.is_held(connection.id)

@@ -107,3 +107,13 @@ def test_what_waits_for_a_neighbour_is_found_whoever_asks() -> None:
     found = learning.waiting_for(bench.core, router, parse_ip(GATEWAY))
     assert [one.vport for one in found] == [bench.b.key("r/up")]
     assert learning.waiting_for(bench.core, router, parse_ip("192.0.2.3")) == []
+
+
+def test_the_time_of_a_mac_begins_when_its_last_flow_went() -> None:
+    bench = Bench(office())
+    (made,) = installed(bench.send("web/vm1", from_nested(bench)))
+    for _ in range(40):
+        bench.wait(20.0)
+    bench.do(FlowRemoved(made.cookie, REMOVED_IDLE, 60, 860.0, 1))
+    assert bench.wait(20.0).nsdb_writes == []
+    assert bench.core.learned_macs != {}

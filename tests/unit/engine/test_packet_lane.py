@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from midoryu.engine.effect import LeaseBlock
@@ -249,3 +251,16 @@ def test_a_replaced_flow_lets_go_of_its_record() -> None:
     assert not bench.core.connections.is_held(connection.id)
     bench.do(Tick())
     assert len(bench.core.flows) == 0
+
+
+def test_a_flow_in_the_place_of_another_one_takes_over_its_hold() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    bench.send("web/vm1", bench.frame())
+    (entry,) = bench.core.flows
+    wrong = replace(entry.flow, actions=((flow.OUTPUT, 12),), cookie=99)
+    bench.core.flows.add(replace(entry, flow=wrong))
+    (made,) = installed(bench.send("web/vm1", bench.frame()))
+    assert made.match == wrong.match
+    bench.do(FlowRemoved(made.cookie, pipeline.REMOVED_IDLE, 60, 60.0, 1))
+    assert not bench.core.connections.is_held(entry.connection)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from midoryu.engine.questions import STATE_WAIT_S
 from midoryu.packet.address import parse_ip
 from midoryu.replication.entry import Query
+from midoryu.replication.session import Replicator
 from midoryu.state.connection import state_keys
 from tests.helpers.bench import NAT, Bench, office
 
@@ -119,3 +120,22 @@ def test_a_peers_question_for_what_is_not_here_is_answered_unknown() -> None:
     bench.tell(datagrams)
     assert [one for heard in bench.heard for one in heard.unknown] == [number]
     assert bench.counters["questions not known"] == 1
+
+
+def test_as_long_as_one_peer_may_still_know_the_packet_waits() -> None:
+    b = office(masquerade=True)
+    b.host("node3", "172.31.0.3")
+    bench = Bench(b)
+    bench.greet()
+    bench.lease(PORT // 64, "node2")
+    bench.core.moved_from[b.key("r/up")] = b.key("node3")
+    bench.send("r/up", bench.reply(dport=PORT))
+    (query,) = queries(bench)
+    node1 = b.key("node1")
+    bench.tell(bench.peer.say_unknown(node1, query.number, bench.now))
+    assert len(bench.core.waiting) == 1
+    other = Replicator(
+        host=b.key("node3"), epoch=9, keys=(b"",), mtu_bytes=1500, now=0.0
+    )
+    bench.tell(other.say_unknown(node1, query.number, bench.now))
+    assert len(bench.core.waiting) == 0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from midoryu.engine import state_lane
@@ -195,3 +197,28 @@ def test_a_peer_whose_row_goes_is_not_waited_for() -> None:
     assert not bench.core.has_memory(bench.now)
     bench.gone(Host, bench.b.key("node2"))
     assert bench.core.has_memory(bench.now)
+
+
+def test_a_changed_record_keeps_its_id_and_frees_its_old_ports() -> None:
+    bench = bench_with_peer()
+    bench.send("web/vm1", bench.frame())
+    (known,) = bench.core.connections
+    changed = replace(known, translations=(bench.source_nat(6401),), version=1)
+    effects = Effects()
+    kept = state_lane.commit(bench.core, changed, (), effects, bench.now)
+    assert (kept.id, kept.translations[0].port) == (known.id, 6401)
+    assert bench.counters["connections changed"] == 1
+    assert len(effects.state_pushes) == 1
+    for sport in range(63):
+        bench.send("web/vm2", bench.frame(2, sport=1000 + sport))
+    ports = {one.translations[0].port for one in bench.core.connections}
+    assert len(ports) == 64
+
+
+def test_an_old_word_about_a_connection_does_not_replace_a_newer_one() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.push(bench.record(translations=(bench.source_nat(6401),), version=2))
+    bench.push(bench.record(translations=(bench.source_nat(6400),), version=1))
+    known = bench.core.connections.get(77)
+    assert known is not None
+    assert known.translations[0].port == 6401
