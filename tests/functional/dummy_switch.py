@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Optional
 
 from midoryu.openflow import flow as of
 from midoryu.openflow import wire
@@ -31,6 +32,7 @@ class DummySwitch:
         self.dir = Path(tempfile.mkdtemp(prefix="mrd-"))
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._ports = sorted(ports)
+        self._connection: Optional[socket.socket] = None
         try:
             self._start()
             self._connection = self._connect()
@@ -44,6 +46,7 @@ class DummySwitch:
         Raises:
             AssertionError: the switch refused one.
         """
+        assert self._connection is not None
         data = b"".join(
             wire.encode_flow_mod(mod, number) for number, mod in enumerate(mods, 10)
         )
@@ -68,6 +71,8 @@ class DummySwitch:
 
     def close(self) -> None:
         """End the daemons and remove their files."""
+        if self._connection is not None:
+            self._connection.close()
         for daemon in reversed(self._daemons):
             daemon.terminate()
             daemon.wait(10)
@@ -138,6 +143,7 @@ class DummySwitch:
         return kind, self._exactly(length - 8)
 
     def _exactly(self, size: int) -> bytes:
+        assert self._connection is not None
         data = b""
         while len(data) < size:
             more = self._connection.recv(size - len(data))
