@@ -131,11 +131,11 @@ def run(
 
 
 def _timed(calls: Sequence[Callable[[], object]]) -> float:
-    """Return microseconds per call."""
-    start = time.perf_counter()
+    """Return microseconds of processor time per call: others use the machine, too."""
+    start = time.thread_time()
     for call in calls:
         call()
-    return (time.perf_counter() - start) / max(len(calls), 1) * 1e6
+    return (time.thread_time() - start) / max(len(calls), 1) * 1e6
 
 
 def _ryu_parse() -> Callable[[Rig], float]:
@@ -239,7 +239,7 @@ def _engine(kind: str, *, is_encoded: bool = False) -> Callable[[Rig], float]:
     def step(rig: Rig) -> float:
         events = rig.events(kind, _CALLS)
         spent = 0.0
-        clock = time.perf_counter
+        clock = time.thread_time
         for event in events:
             rig.now += 1e-4
             start = clock()
