@@ -35,6 +35,9 @@ class HeldPackets:
     def __len__(self) -> int:
         return len(self._by_connection)
 
+    def __contains__(self, connection: int) -> bool:
+        return connection in self._by_connection
+
     def put(self, connection: int, deadline: float) -> Effects:
         """Hold back what the caller adds to the returned effects."""
         standing = self._by_connection.get(connection)

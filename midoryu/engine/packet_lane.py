@@ -139,7 +139,7 @@ def _run(
     if not isinstance(outcome, (Forward, Flood)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
     connection = _commit(core, simulation, effects, now)
-    if simulation.connection is not None and _must_wait(core, connection):
+    if _must_wait(core, simulation, connection):
         held = core.held.put(connection, now + core.config.hold_first_packet_s)
         _carry_out(core, event, simulation, connection, effects=held, now=now)
     else:
@@ -148,12 +148,16 @@ def _run(
         emit(core, emission, effects, now)
 
 
-def _must_wait(core: Core, connection: int) -> bool:
-    return (
-        core.config.hold_first_packet_s > 0
-        and core.replicator is not None
-        and core.replicator.is_awaited(connection)
-    )
+def _must_wait(core: Core, simulation: Simulation, connection: int) -> bool:
+    """Tell whether a packet waits for the confirmation of its record.
+
+    One that is sent again while the first one waits, waits with it.
+    """
+    if core.config.hold_first_packet_s <= 0 or core.replicator is None:
+        return False
+    if simulation.connection is None:
+        return connection in core.held
+    return core.replicator.is_awaited(connection)
 
 
 def _learn(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:

@@ -172,9 +172,11 @@ def test_a_first_packet_can_wait_until_its_state_is_confirmed() -> None:
     fabric = Fabric(cloud(), delivery="confirm", hold_first_packet_s=0.5)
     fabric.advance(3.0)
     fabric.drop = carries_records
-    assert fabric.send("web/vm2", from_vm(fabric.builder, 2)) == []
+    syn = from_vm(fabric.builder, 2)
+    assert fabric.send("web/vm2", syn) == []
+    assert fabric.send("web/vm2", syn) == [], "sent again, it waits too"
     fabric.drop = lambda packet: False
-    uplink, packet = only(fabric.advance(0.1, step=0.01))
+    uplink, packet = only(fabric.advance(0.1, step=0.01)[:1])
     gateway = other(uplink)
     assert len(fabric.records(f"node{gateway}")) == 1
     reply = from_outside(gateway, dport=packet.headers.l4_src, flags="SA")
