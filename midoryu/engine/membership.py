@@ -53,7 +53,8 @@ def follow(core: Core, places: Places, effects: Effects, now: float) -> None:
     batches: dict[frozenset[int], list[Connection]] = defaultdict(list)
     for connection in core.connections:
         ends = {connection.ingress_vport, connection.egress_vport}
-        is_mine = connection.owner == core.host
+        # The owner may have let it go since: who has an end of it knows it best.
+        is_mine = core.host in map(core.topology.location, ends)
         if ends & moved or (is_mine and ends & places.joined):
             peers = state_lane.interested_peers(core, connection)
             batches[peers].append(connection)

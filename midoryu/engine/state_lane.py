@@ -117,6 +117,8 @@ def receive(
         core.invalidate(keys, effects, now)
         memory.remember(core, connection, effects, now)
         core.counters["connections imported"] += 1
+        if old is not None:
+            _send_after(core, connection, received.sender, effects, now)
         known |= core.waiting.waiting_for_state(keys)
     for touch in received.touches:
         core.connections.touch(touch.id, touch.last_used, touch.phase)
@@ -144,6 +146,17 @@ def _keep(
     if supersedes(known, told) and core.replicator is not None:
         core.counters["old records corrected"] += 1
         send(core, core.replicator.push((known,), (sender,), now), effects)
+
+
+def _send_after(
+    core: Core, connection: Connection, sender: int, effects: Effects, now: float
+) -> None:
+    """Send a changed record on where a vport went that its sender looked for here."""
+    vports = {connection.ingress_vport, connection.egress_vport}
+    hosts = core.topology.interested_hosts(vports)
+    if core.host not in hosts and core.replicator is not None:
+        peers = hosts - {sender}
+        send(core, core.replicator.push((connection,), peers, now), effects)
 
 
 def sync(core: Core, peer: int, effects: Effects, now: float) -> None:

@@ -44,7 +44,8 @@ def test_a_set_without_a_vport_of_the_connection_sends_nothing() -> None:
 def test_records_of_another_host_are_left_to_it() -> None:
     bench = Bench(office())
     bench.greet()
-    bench.push(bench.record(owner=bench.b.key("node2")))
+    vm3 = bench.b.key("web/vm3")
+    bench.push(bench.record(ingress_vport=vm3, egress_vport=vm3))
     bench.change(bench.b.ingress_set("uplinks", "r/up", "web/vm3"))
     assert records(bench) == []
 
