@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The traffic: connections that open, talk both ways, fall silent and close.
+
+A server answers what it saw; so what it sees must stay the same for the whole life of a
+connection, and nobody else may look like it. One message of a connection is under way
+at a time and is sent again until it arrives.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+
+from midoryu.packet.address import format_ip, parse_ip
+from midoryu.packet.protocol import ICMP, ICMPV6, TCP, UDP
+from midoryu.state.connection import FourTuple, reverse
+from tests.fabric import frame
+from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark
+from tests.fabric.net import Cloud, InvariantError
+from tests.fabric.world import DNAT4, FLOATING4, SERVERS4, SERVERS6, Vm
+
+RTO_S = 0.04
+# An opening that nobody answers is given up after so many tries.
+_OPEN_TRIES = 60
+# In calm, a message arrives in at most so many tries.
+TRIES = 8
+# What TCP says until it is established, then at its end: (returns, flags).
+_OPENING = ((False, SYN), (True, SYN | ACK), (False, ACK))
+_CLOSING = ((False, FIN | ACK), (True, FIN | ACK))
+
+
+@dataclass
+class Talk:
+    """One connection, as its two ends know it."""
+
+    number: int
+    kind: str
+    ip_proto: int
+    ends: FourTuple
+    """As its client sends it."""
+    client: Vm | None
+    """None for a client outside."""
+    server: Vm | None
+    """None for a server outside."""
+    plan: list[tuple[bool, int]] = field(default_factory=list)
+    """Messages to come before free talk: (returns, flags)."""
+    seen: FourTuple | None = None
+    """As its server sees it."""
+    is_established: bool = False
+    is_over: bool = False
+    is_closing: bool = False
+    serial: int = 0
+    under_way: tuple[bool, int] | None = None
+    first_sent: float = 0.0
+    tries: int = 0
+    label: str = ""
+    turns: int = 0
+
+
+class Traffic:
+    """All connections of a run, and the judgement of each packet that arrives."""
+
+    def __init__(self, cloud: Cloud, rng: random.Random) -> None:
+        self.cloud = cloud
+        self.rng = rng
+        self.counts: Counter[str] = Counter()
+        self.longest: dict[str, float] = {}
+        """Kind of disturbance -> longest time until a message arrived, in seconds."""
+        self.label = "calm"
+        self.upstream = list(cloud.world.gateways)
+        """Gateways that the upstream router uses."""
+        self.talks: dict[int, Talk] = {}
+        self.is_paused = False
+        self.is_checking = False
+        """All disturbances are over: messages must arrive soon."""
+        self._intruders: set[int] = set()
+        self._next = 1
+        self._by_seen: dict[tuple[int, FourTuple], Talk] = {}
+        self._next_outside_port = 20000
+        cloud.delivered = self._delivered
+
+    @property
+    def live(self) -> list[Talk]:
+        """Return the established connections that are not over."""
+        return [t for t in self.talks.values() if t.is_established and not t.is_over]
+
+    # Opening.
+
+    def open(self) -> None:
+        """Open a connection of a random kind."""
+        talk = self._choose()
+        if talk is None:
+            return
+        self.talks[talk.number] = talk
+        self.counts[f"opened: {talk.kind}"] += 1
+        if talk.ip_proto == TCP:
+            talk.plan = list(_OPENING)
+        else:
+            talk.plan = [(False, 0), (True, 0)]
+        self._next_message(talk)
+
+    def _choose(self) -> Talk | None:
+        rng, vms = self.rng, self.cloud.world.vms
+        vm = rng.choice(vms)
+        kind = rng.choice(
+            ("out4",) * 4 + ("dnat", "floating", "east", "out6", "out6", "in6")
+        )
+        proto = rng.choice((TCP, TCP, UDP))
+        if kind == "out4":
+            proto = rng.choice((TCP, TCP, UDP, ICMP))
+            return self._outward(kind, proto, vm, vm.v4, parse_ip(rng.choice(SERVERS4)))
+        if kind == "out6":
+            proto = rng.choice((TCP, TCP, UDP, ICMPV6))
+            return self._outward(kind, proto, vm, vm.v6, parse_ip(rng.choice(SERVERS6)))
+        if kind == "dnat":
+            server = vms[0] if proto == TCP else vms[1]
+            port = 8080 if proto == TCP else 5353
+            return self._inward(kind, proto, server, parse_ip(DNAT4), port)
+        port = 80 if proto == TCP else 53
+        if kind == "floating":
+            return self._inward(kind, proto, vms[2], parse_ip(FLOATING4), port)
+        if kind == "in6":
+            vm = rng.choice([one for one in vms if one.is_public])
+            return self._inward(kind, proto, vm, vm.v6, port)
+        other = rng.choice([one for one in vms if one is not vm])
+        # Two addresses of one family on one link: no router, no NAT.
+        ends = (vm.v4, other.v4, rng.randrange(30000, 39000), port)
+        return self._new(kind, proto, ends, vm, other)
+
+    def _outward(
+        self, kind: str, proto: int, vm: Vm, source: int, server: int
+    ) -> Talk | None:
+        # Few ports, so that two VMs often want the same one.
+        port = 40000 + self.rng.randrange(12)
+        if proto in frame.QUERY:
+            return self._new(kind, proto, (source, server, port, port), vm, None)
+        to = 80 if proto == TCP else 53
+        return self._new(kind, proto, (source, server, port, to), vm, None)
+
+    def _inward(self, kind: str, proto: int, vm: Vm, to: int, port: int) -> Talk:
+        self._next_outside_port = 20000 + (self._next_outside_port - 19999) % 9000
+        client = parse_ip("198.51.100.77" if kind != "in6" else "2001:db8:99::77")
+        talk = self._new(
+            kind, proto, (client, to, self._next_outside_port, port), None, vm
+        )
+        assert talk is not None
+        return talk
+
+    def _new(
+        self,
+        kind: str,
+        proto: int,
+        ends: FourTuple,
+        client: Vm | None,
+        server: Vm | None,
+    ) -> Talk | None:
+        if any(
+            (t.ip_proto, t.ends) == (proto, ends)
+            for t in self.talks.values()
+            if not t.is_over
+        ):
+            return None
+        self._next += 1
+        return Talk(self._next, kind, proto, ends, client, server)
+
+    # Sending.
+
+    def _next_message(self, talk: Talk) -> None:
+        if talk.is_over or talk.under_way is not None:
+            return
+        if not talk.plan:
+            return
+        talk.under_way = talk.plan.pop(0)
+        talk.serial += 1
+        talk.first_sent, talk.tries = self.cloud.loop.now, 0
+        talk.label = self.label
+        self._send(talk, talk.serial)
+
+    def say(self, talk: Talk, *, returns: bool) -> None:
+        """Let an end say something when it is its turn."""
+        flags = (PSH | ACK) if talk.ip_proto == TCP else 0
+        talk.plan.append((returns, flags))
+        self._next_message(talk)
+
+    def _send(self, talk: Talk, serial: int) -> None:
+        if talk.is_over or talk.under_way is None or talk.serial != serial:
+            return
+        if self.is_checking and talk.is_established and talk.tries >= TRIES:
+            raise InvariantError(f"lost: {self.describe(talk)}")
+        if not talk.is_established and talk.tries >= _OPEN_TRIES:
+            self.counts["openings given up"] += 1
+            self._end(talk)
+            return
+        talk.tries += 1
+        self.counts["retransmissions"] += talk.tries > 1
+        returns, flags = talk.under_way
+        sender = talk.server if returns else talk.client
+        ends = talk.ends
+        if returns:
+            assert talk.seen is not None
+            ends = reverse(talk.seen)
+        self._emit(
+            talk.ip_proto, ends, Mark(talk.number, returns, serial), sender, flags
+        )
+        self.cloud.loop.after(RTO_S, partial(self._send, talk, serial))
+
+    def _emit(
+        self, proto: int, ends: FourTuple, mark: Mark, sender: Vm | None, flags: int
+    ) -> None:
+        world = self.cloud.world
+        self.counts["packets"] += 1
+        if sender is not None:
+            to = world.router_mac
+            for vm in world.vms:
+                if ends[1] == vm.v4:
+                    to = vm.mac
+            vport, source = sender.vport, sender.mac
+        else:
+            gateway = self.rng.choice(self.upstream)
+            vport, source = world.uplink(gateway), world.upstream_mac(gateway)
+            to = world.uplink_mac(gateway)
+        made = frame.make(proto, ends, mark, flags=flags, eth_src=source, eth_dst=to)
+        self.cloud.enter(vport, made)
+
+    def intrude(self) -> None:
+        """Try to get in from outside where policy or missing state forbids it."""
+        rng = self.rng
+        self._next += 1
+        self._intruders.add(self._next)
+        vm = rng.choice([one for one in self.cloud.world.vms if one.is_public])
+        client = parse_ip("2001:db8:99::66")
+        proto, flags = rng.choice(((TCP, SYN), (TCP, ACK), (TCP, SYN | ACK), (UDP, 0)))
+        ends: FourTuple = (client, vm.v6, 50000 + rng.randrange(99), 22)
+        masqueraded = [t for t in self.live if t.kind == "out4" and t.seen is not None]
+        if masqueraded and rng.random() < 0.6:
+            # At the translation of a live connection, but from somebody else.
+            talk = rng.choice(masqueraded)
+            assert talk.seen is not None
+            proto = talk.ip_proto if talk.ip_proto in (TCP, UDP) else UDP
+            ends = (parse_ip("198.51.100.66"), talk.seen[0], 4444, talk.seen[2])
+        self.counts["intrusions tried"] += 1
+        self._emit(proto, ends, Mark(self._next, False, 1), None, flags)
+
+    # Arriving.
+
+    def _delivered(self, vport: str, host: str, data: bytes) -> None:
+        seen = frame.read(data)
+        if seen is None:
+            return
+        number = seen.mark.connection
+        if number in self._intruders:
+            raise InvariantError(
+                f"intruder {number} came in at {vport}: {_show(seen.ends)}"
+            )
+        talk = self.talks.get(number)
+        if talk is None or talk.is_over:
+            return
+        self.counts["packets delivered"] += 1
+        receiver = talk.client if seen.mark.returns else talk.server
+        outside = vport.startswith("provider/")
+        if (receiver is None) != outside or (receiver and receiver.vport != vport):
+            raise InvariantError(f"at {vport} instead: {self.describe(talk)}")
+        if seen.mark.returns:
+            if seen.ends != reverse(talk.ends):
+                text = f"the client sees {_show(seen.ends)}"
+                raise InvariantError(f"{text}: {self.describe(talk)}")
+        else:
+            self._arrive_at_server(talk, seen.ends)
+        if talk.under_way is not None and seen.mark.serial == talk.serial:
+            self._arrived(talk)
+
+    def _arrive_at_server(self, talk: Talk, ends: FourTuple) -> None:
+        if talk.seen is not None and talk.seen != ends:
+            if talk.is_established:
+                text = f"the server sees {_show(ends)}"
+                raise InvariantError(f"{text} now: {self.describe(talk)}")
+            self._by_seen.pop((talk.ip_proto, talk.seen), None)
+        key = (talk.ip_proto, ends)
+        other = self._by_seen.get(key)
+        if other is not None and other is not talk and not other.is_over:
+            text = f"one translation for two: {self.describe(talk)}"
+            raise InvariantError(f"{text} and {self.describe(other)}")
+        self._by_seen[key] = talk
+        talk.seen = ends
+
+    def _arrived(self, talk: Talk) -> None:
+        now, label = self.cloud.loop.now, talk.label
+        if talk.is_established:
+            gap = now - talk.first_sent
+            self.longest[label] = max(self.longest.get(label, 0.0), gap)
+        talk.under_way = None
+        if talk.plan:
+            self.cloud.loop.after(0.001, partial(self._next_message, talk))
+            return
+        if not talk.is_established:
+            talk.is_established = True
+            self.counts["established"] += 1
+        if talk.is_closing:
+            self._end(talk)
+            return
+        self._think(talk)
+
+    def _think(self, talk: Talk) -> None:
+        """Plan the next turn: soon, or after a silence."""
+        pause = self.rng.expovariate(1 / 0.08)
+        if self.rng.random() < 0.05:
+            pause += 3 * self.rng.random()
+        talk.turns += 1
+        self.cloud.loop.after(pause, partial(self._turn, talk, talk.turns))
+
+    def _turn(self, talk: Talk, turn: int) -> None:
+        if talk.is_over or talk.turns != turn or talk.under_way is not None:
+            return
+        if self.is_paused:
+            self.cloud.loop.after(0.2, partial(self._turn, talk, turn))
+            return
+        if self.rng.random() < 0.02:
+            talk.is_closing = True
+            if talk.ip_proto == TCP:
+                talk.plan = list(_CLOSING)
+                self._next_message(talk)
+            else:
+                self._end(talk)
+            return
+        self.say(talk, returns=self.rng.random() < 0.5)
+
+    def _end(self, talk: Talk) -> None:
+        talk.is_over = True
+        talk.under_way = None
+        self.counts["ended"] += 1
+        if talk.seen is not None and self._by_seen.get((talk.ip_proto, talk.seen)):
+            del self._by_seen[(talk.ip_proto, talk.seen)]
+
+    def forget(self, number: int) -> None:
+        """Forget a connection that is over."""
+        del self.talks[number]
+
+    def describe(self, talk: Talk) -> str:
+        """Name a connection for a report."""
+        seen = f", server sees {_show(talk.seen)}" if talk.seen else ""
+        way = "nothing" if talk.under_way is None else _WAYS[talk.under_way[0]]
+        return (
+            f"connection {talk.number} ({talk.kind}, protocol {talk.ip_proto}, "
+            f"{_show(talk.ends)}{seen}; {way} under way, try {talk.tries})"
+        )
+
+
+_WAYS = {False: "forward", True: "return"}
+
+
+def _show(ends: FourTuple) -> str:
+    return f"{format_ip(ends[0])}.{ends[2]} > {format_ip(ends[1])}.{ends[3]}"
