@@ -8,9 +8,14 @@ order in which they are cheapest to refuse. `simulation.filter` walks them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final, Union
 
 from midoryu.packet.address import V4_MASK, Prefix, is_v4, prefix_mask
 from midoryu.topology.model import Chain, Rule
+from midoryu.topology.rule_index import RuleIndex
+
+# Fewer rules are faster asked one by one.
+INDEX_MIN_RULES: Final = 8
 
 
 class PrefixSet:
@@ -50,7 +55,7 @@ class CompiledRule:
 class CompiledChain:
     """A chain ready to be walked."""
 
-    __slots__ = ("accept", "key", "name", "rules", "stateful")
+    __slots__ = ("_index", "accept", "key", "name", "rules", "stateful")
 
     def __init__(self, chain: Chain, *, stateful: bool) -> None:
         self.key = chain.key
@@ -59,6 +64,13 @@ class CompiledChain:
         self.rules = tuple(CompiledRule(rule) for rule in chain.rules)
         self.stateful = stateful
         """It, or a chain that it can jump to, asks for connection state."""
+        self._index: Union[RuleIndex, None] = None
+
+    def index(self) -> RuleIndex:
+        """Return the rules by what they ask; made when the first packet comes."""
+        if self._index is None:
+            self._index = RuleIndex([compiled.rule for compiled in self.rules])
+        return self._index
 
 
 def is_stateful(start: str, chains: Mapping[str, Chain]) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from midoryu.packet import field
 from midoryu.packet.address import parse_prefix
@@ -583,3 +585,69 @@ def test_stateful_chain_reads_the_five_tuple_and_no_flags_of_an_opening() -> Non
 
     five = {"ip_proto", "ip_src", "ip_dst", "l4_src", "l4_dst"}
     assert five <= fields <= five | {"ip_frag"}
+
+
+# Long chains are asked through an index: the same answers.
+
+_PORTS = st.sampled_from([(), ((80, 80),), ((1, 1023),), ((5, 5), (79, 81))])
+_PREFIXES = st.sampled_from(["", "10.0.0.0/8", "10.0.1.11/32", "0.0.0.0/0", "::/0"])
+
+
+@st.composite
+def some_rule(draw: st.DrawFn) -> Rule:
+    made = Rule(
+        action=draw(st.sampled_from([ACCEPT, DROP, RuleAction.RETURN])),
+        ct_states=draw(st.sampled_from([0, 0, CT_NEW, CT_ESTABLISHED, CT_INVALID])),
+        eth_type=draw(st.sampled_from([0, 0, 0x0800, 0x86DD])),
+        ip_proto=draw(st.sampled_from([0, 0, 6, 17, 1])),
+        source_ports=draw(_PORTS),
+        not_source_ports=draw(st.booleans()),
+        destination_ports=draw(_PORTS),
+        not_destination_ports=draw(st.booleans()),
+        source_group=draw(st.sampled_from(["", "", "", "some"])),
+        icmp_type=draw(st.sampled_from([-1, -1, -1, 8])),
+    )
+    source, destination = draw(_PREFIXES), draw(_PREFIXES)
+    return replace(
+        made,
+        source=(parse_prefix(source),) if source else (),
+        not_source=draw(st.booleans()),
+        destination=(parse_prefix(destination),) if destination else (),
+        not_destination=draw(st.booleans()),
+        jump="more" if draw(st.integers(0, 5)) == 0 else "",
+    )
+
+
+def _jumping(one: Rule) -> Rule:
+    return replace(one, action=RuleAction.JUMP) if one.jump else one
+
+
+_FRAMES = (
+    TCP_80,
+    to_vm3(frames.tcp, sport=5, dport=2000, flags="A"),
+    to_vm3(frames.udp, dport=80),
+    to_vm3(frames.icmp_echo),
+    later_fragment(6),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rules=st.lists(some_rule(), min_size=1, max_size=6),
+    frame=st.sampled_from(_FRAMES),
+)
+def test_long_chain_says_and_reads_what_a_short_one_does(
+    rules: list[Rule], frame: bytes
+) -> None:
+    decided = (*map(_jumping, rules), Rule(DROP))
+    never_reached = (rule(ip_proto=6, destination_ports=((80, 80),)),) * 8
+    found = []
+    for chain in (decided, (*decided, *never_reached)):
+        b = guarded(*chain, more=(rule(source="10.0.1.0/24", ct_states=CT_NEW),))
+        b.put(
+            model.AddressGroup("some", "some", frozenset((parse_prefix("10.0.1.11"),)))
+        )
+        simulation = Overlay(b).send("a/vm1", frame)
+        found.append((simulation.outcome, simulation.fields, simulation.tags))
+
+    assert found[0] == found[1]
