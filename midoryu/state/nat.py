@@ -199,9 +199,8 @@ class NatTable:
                 )
             ):
                 return Picked(mapping.address, mapping.port)  # 1
-        order = self._address_order(router, addresses, source)
         seed = digest((source, source_port, destination, destination_port, ip_proto))
-        for address in order:
+        for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
                 port = pool.pick_unused(ip_proto, source_port, seed)
@@ -211,7 +210,7 @@ class NatTable:
                 pool is None or pool.can_grow
             ):
                 return NeedLease(router, address)
-        for address in order:
+        for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
                 port = pool.pick_shared(ip_proto, destination, destination_port, seed)
@@ -261,17 +260,21 @@ class NatTable:
 
     def _address_order(
         self, router: int, addresses: tuple[int, ...], source: int
-    ) -> tuple[int, ...]:
+    ) -> Iterator[int]:
         """Order NAT addresses: the source's own first, then by rendezvous score."""
         if len(addresses) == 1:
-            return addresses
-        base = mix(router) ^ digest((source,))
-        order = sorted(addresses, key=lambda one: -mix(base ^ digest((one,))))
+            yield addresses[0]
+            return
         paired = self._paired.get((router, source))
-        if paired is not None and paired.address in addresses:
-            order.remove(paired.address)
-            order.insert(0, paired.address)
-        return tuple(order)
+        own = paired.address if paired is not None else -1
+        if own in addresses:
+            # Mostly the only one that is asked for: the others are scored later.
+            yield own
+        base = mix(router) ^ digest((source,))
+        yield from sorted(
+            (one for one in addresses if one != own),
+            key=lambda one: -mix(base ^ digest((one,))),
+        )
 
     def _is_free(self, use: _Use) -> bool:
         pool = self._pools.get((use.router, use.address))

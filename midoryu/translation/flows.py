@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import compress
 from typing import Final, NamedTuple
 
 from midoryu.openflow import flow, pipeline
@@ -73,10 +75,12 @@ def match_of(simulation: Simulation, in_port: int) -> Match:
         headers.ip_ttl,
         packet.nd_target,
     )
-    return Match(
-        fields,
-        tuple(value for bit, value in enumerate(values) if fields >> bit & 1),
-    )
+    return Match(fields, tuple(compress(values, _selectors(fields))))
+
+
+@lru_cache(maxsize=1024)
+def _selectors(fields: int) -> tuple[int, ...]:
+    return tuple(fields >> bit & 1 for bit in range(fields.bit_length()))
 
 
 def _matchable(packet: Packet, fields: int) -> int:
