@@ -9,6 +9,7 @@ messages that matter go as bytes to the owner (`switch.Switch`), the rest to Ryu
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from socket import SHUT_RDWR
 from typing import Any, Final, Protocol
@@ -16,6 +17,8 @@ from typing import Any, Final, Protocol
 from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
 from midoryu.agent.framework import ofproto_parser as parser
 from midoryu.openflow import wire
+
+LOG = logging.getLogger(__name__)
 
 _RECEIVE_BYTES: Final = 65536
 # A switch that does not read: stop listening to it here, give it up there.
@@ -175,7 +178,15 @@ class Connection(controller.Datapath):  # type: ignore[misc]
     def _framework(self, message: bytes) -> None:
         """Give a message to Ryu's handlers: hello, features, echo and the like."""
         version, kind, length, xid = parser.header(message)
-        parsed = parser.msg(self, version, kind, length, xid, message)
+        try:
+            parsed = parser.msg(self, version, kind, length, xid, message)
+        # Ryu's parsers trust their input: garbage raises anything.
+        except Exception as problem:
+            LOG.warning(
+                "no OpenFlow from %s, connection ended: %r", self.address, problem
+            )
+            self.close()
+            return
         if not parsed:
             return
         event = ofp_event.ofp_msg_to_ev(parsed)
