@@ -13,7 +13,7 @@ from typing import Union
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, LeaseBlock, ReleaseBlock
 from midoryu.simulation.outcome import LeaseWanted
-from midoryu.topology.model import Change, Gone, Lease, Put
+from midoryu.topology.model import Change, Gone, Lease, Put, Router
 
 Leases = Mapping[Union[int, str], Union[Lease, None]]
 
@@ -62,6 +62,9 @@ def changed(
             if lease.host == core.host and lease.key not in core.old_leases:
                 core.nat.add_lease(lease.router, lease.address, lease.block)
                 known.append(LeaseWanted(lease.router, lease.address))
+        elif isinstance(change, Put) and isinstance(change.row, Router):
+            # Refused only because a lost database did not have the router yet.
+            core.nat.lease_possible(change.row.key)
         elif isinstance(change, Gone) and change.kind is Lease:
             _withdraw(core, gone.get(change.key))
     return tuple(known)

@@ -135,6 +135,12 @@ class NatTable:
         self._pending.discard((router, address))
         self._failed_until[(router, address)] = now + _RETRY_S
 
+    def lease_possible(self, router: int) -> None:
+        """Note that blocks of a router can be had again: ask when they are needed."""
+        for key in [key for key in self._failed_until if key[0] == router]:
+            del self._failed_until[key]
+            self._changed.update({key} & self._pools.keys())
+
     def wanted_leases(self, now: float) -> tuple[PoolKey, ...]:
         """List (router, address) of pools that run low and have asked for nothing."""
         for key in [key for key, end in self._failed_until.items() if end <= now]:

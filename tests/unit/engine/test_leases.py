@@ -140,6 +140,17 @@ def test_a_lost_lease_waits_for_its_router_before_it_is_claimed() -> None:
     assert claim in bench.change(router).nsdb_writes
 
 
+def test_a_block_refused_for_want_of_its_router_is_asked_for_when_it_is_there() -> None:
+    bench = Bench(office(masquerade=True))
+    router = bench.core.topology.row(Router, bench.b.key("r"))
+    bench.do(WriteRefused(LeaseBlock(bench.b.key("r"), ADDRESS), "no router"))
+    bench.send("web/vm1", bench.frame())
+    assert asked(bench) == 1
+    bench.change(router)
+    bench.send("web/vm1", bench.frame(sport=4001))
+    assert asked(bench) == 2
+
+
 def test_a_block_that_was_given_back_is_not_claimed() -> None:
     bench = Bench(office(masquerade=True))
     bench.lease()
