@@ -30,6 +30,7 @@ import time
 import traceback
 from typing import Any, ClassVar
 
+from midoryu.agent import garbage
 from midoryu.agent.config import AgentConfig
 from midoryu.agent.connection import serve
 from midoryu.agent.control import ControlServer
@@ -122,6 +123,7 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
             hub.spawn(_or_die, self._nsdb_pump.run)
         hub.spawn(self._control.serve)
         hub.spawn(watch, self._neighbors(), hub.sleep)
+        hub.spawn(garbage.keep_short, hub.sleep)
         if self._journal is not None:
             self._journal.start()
             hub.spawn(_log_reports, self._journal)
