@@ -37,6 +37,9 @@ from midoryu.topology.model import Change, Put, Router, Vport
 _OVS_SCHEMA: Final = "/usr/share/openvswitch/vswitch.ovsschema"
 _NSDB_SCHEMA: Final = Path(__file__).parents[1] / "nsdb" / "midoryu.ovsschema"
 _LIMIT_S: Final = 60.0
+# So long an agent that has just started waits for what its peers remember.
+_MEMORY_S: Final = 2.5
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _DPID: Final = 0x0000_0200_0000_0001
 
 
@@ -74,7 +77,9 @@ class Stage:
         }
         self._clients += clients.values()
         rows: dict[tuple[type, object], Any] = {}
-        _turn(clients.values(), rows, lambda: _count(rows, "Host") == len(clients))
+        for count, client in enumerate(clients.values(), 1):
+            # One by one: the first makes the row that all of them need.
+            _turn([client], rows, lambda: _count(rows, "Host") >= count)  # noqa: B023
         with Session(self.nsdb, timeout_s=_LIMIT_S) as session:
             apply(session, parse(world.topology(), "bench.yaml"), dry_run=False)
         _turn(clients.values(), rows, lambda: _count(rows, "IngressSet"))
@@ -156,6 +161,7 @@ class Stage:
         arguments = (f"--config-file={here}/midoryu.conf", "midoryu.agent")
         controller = self._controller("agent", port, arguments)
         self._wait(lambda: self._vports_up() == len(world.places()), "agent's vports")
+        time.sleep(_MEMORY_S)
         return controller
 
     def start_ryu(self, application: str) -> Controller:
@@ -244,6 +250,7 @@ class Controller:
         assert self._switch.stdin is not None
         assert self._switch.stdout is not None
         line = json.dumps({**order, "seconds": seconds, "limit": limit})
+        before = self._processor_time_s()
         with contextlib.suppress(BrokenPipeError):
             self._switch.stdin.write(line + "\n")
             self._switch.stdin.flush()
@@ -251,7 +258,15 @@ class Controller:
         if not answer:
             raise BenchError(f"the switch of {self.name} ended during {kind}")
         result: dict[str, Any] = json.loads(answer)
+        spent = self._processor_time_s() - before
+        result["cpu"] = spent / max(result["done"], 1)
         return result
+
+    def _processor_time_s(self) -> float:
+        """Return what the controller has used so far; source: proc(5)."""
+        text = Path(f"/proc/{self.pid}/stat").read_text()
+        fields = text.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _turn(
