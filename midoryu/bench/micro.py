@@ -116,11 +116,14 @@ def run(
     for kind in world.KINDS:
         for event in rig.events(kind, _WARM):
             rig.handle(event)
+    gc.set_threshold(20_000, 20, 1_000_000)
     figures = {name: Figure("micro", name, "us", _REFERENCE) for name in steps}
     parse = _ryu_parse()
     for turn in range(repeat):
         tell(f"{turn + 1}/{repeat}")
-        gc.collect()
+        # As the agent does it (`agent.garbage`).
+        gc.collect(1)
+        gc.freeze()
         reference = parse(rig)
         for name, step in steps.items():
             figures[name].samples.append(step(rig))
