@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.openflow.flow import Flow
 from midoryu.topology.model import Change
 
 
-@dataclass(frozen=True, **SLOTS)
-class PacketIn:
+class PacketIn(NamedTuple):
     """The switch sent a frame."""
 
     in_port: int

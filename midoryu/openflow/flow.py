@@ -116,8 +116,7 @@ FlowMod = Union[
 ]
 
 
-@dataclass(frozen=True, **SLOTS)
-class PacketOut:
+class PacketOut(NamedTuple):
     """Send one frame through the switch."""
 
     frame: bytes

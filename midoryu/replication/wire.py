@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2s
 from hmac import compare_digest
-from typing import Final
+from typing import Final, NamedTuple
 
 from midoryu.compat import SLOTS
 from midoryu.errors import DecodeError
@@ -96,8 +96,7 @@ class StatePacketError(DecodeError):
         """The cause."""
 
 
-@dataclass(frozen=True, **SLOTS)
-class Header:
+class Header(NamedTuple):
     """The head of a state packet."""
 
     sender: int
