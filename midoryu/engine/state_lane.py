@@ -15,7 +15,14 @@ from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
 from midoryu.replication.session import Datagram, Received
 from midoryu.simulation.outcome import StateWanted
-from midoryu.state.connection import VERSION_MAX, Connection, state_keys, supersedes
+from midoryu.state.connection import (
+    VERSION_MAX,
+    Connection,
+    TranslationKind,
+    state_keys,
+    supersedes,
+)
+from midoryu.state.portpool import BLOCK_PORTS
 
 INFO = 20
 
@@ -56,9 +63,17 @@ def commit(
 def interested_peers(
     core: Core, connection: Connection, flooded: Iterable[int] = ()
 ) -> frozenset[int]:
-    """Return the hosts, other than this one, that shall know a record."""
+    """Return the hosts, other than this one, that shall know a record.
+
+    Who leases a NAT port of it does, wherever its VM went: or would give it out again.
+    """
     vports = {connection.ingress_vport, connection.egress_vport, *flooded}
-    return core.topology.interested_hosts(vports) - {core.host}
+    hosts = core.topology.interested_hosts(vports)
+    for _, kind, address, port in connection.translations:
+        if kind is TranslationKind.SOURCE:
+            lease = core.lease_at.get((address, port // BLOCK_PORTS))
+            hosts = hosts if lease is None else hosts | {lease.host}
+    return hosts - {core.host}
 
 
 def _forget_ports(core: Core, connection_id: int) -> None:

@@ -429,8 +429,9 @@ class Cloud:
             for (kind, _), row in self.rows.items()
             if kind is model.Lease and row.address == write.address
         }
-        # Blocks with the ports that the VMs use themselves are among them.
-        free = [block for block in range(624, 640) if block not in taken]
+        # Few, and one has the ports that the VMs use themselves: ports get scarce.
+        count = 2 * len(self.world.vm_hosts)
+        free = [block for block in range(625, 625 + count) if block not in taken]
         if not free:
             return None
         block = self.rng.choice(free)

@@ -133,7 +133,7 @@ class Traffic:
         self, kind: str, proto: int, vm: Vm, source: int, server: int
     ) -> Talk | None:
         # Few ports, so that two VMs often want the same one.
-        port = 40000 + self.rng.randrange(12)
+        port = 40000 + self.rng.randrange(4)
         if proto in frame.QUERY:
             return self._new(kind, proto, (source, server, port, port), vm, None)
         to = 80 if proto == TCP else 53

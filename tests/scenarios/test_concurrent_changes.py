@@ -133,3 +133,15 @@ def test_a_restarted_agent_makes_no_record_before_peers_told_what_they_know() ->
     (after,) = held + fabric.advance(2.5)
     assert decode(after.frame).frame[-12:] == decode(before.frame).frame[-12:]
     assert len(fabric.records("node1")) == 1
+
+
+def test_who_leases_a_port_keeps_its_record_although_the_vm_moved_away() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    fabric.move("web/vm2", "node3")
+    fabric.advance(0.5)
+    fabric.stop("node2")
+    fabric.start("node2")
+    fabric.advance(2.5)
+    assert len(fabric.records("node2")) == 1
