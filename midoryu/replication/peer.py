@@ -76,6 +76,18 @@ class Peer:
         if was_synced:
             self.inbox.sync_done_at = 0
 
+    def resume(self, now: float) -> None:
+        """Greet the peer, first or again; the numbers of both streams go on.
+
+        Its host row may have gone for this host only, so it may not know of a pause: it
+        would take numbers that start again for repeats.
+        """
+        self.scheduled = None
+        self.hello_due, self.hello_tries = now, 0
+        if self.epoch:
+            self.has_answered = False
+            self.inbox.ask_sync(now)
+
     def answer(self, now: float) -> None:
         """Note that the peer knows us; a host without memory asks for a sync."""
         self.has_answered = True
@@ -113,3 +125,22 @@ class Peer:
             "synced": self.inbox.is_synced,
             "last_heard": self.last_heard,
         }
+
+
+class Retired:
+    """Peers that are named no more, for the day when they are named again."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._peers: dict[int, Peer] = {}
+
+    def put(self, peer: Peer) -> Peer:
+        """Keep a peer's numbers; at the limit the one kept longest is forgotten."""
+        self._peers[peer.host] = peer
+        if len(self._peers) > self._limit:
+            del self._peers[next(iter(self._peers))]
+        return peer
+
+    def take(self, host: int) -> Peer | None:
+        """Return a peer that is named again, None where it is new."""
+        return self._peers.pop(host, None)

@@ -14,7 +14,7 @@ from typing import Final, Union
 
 from midoryu.replication import entry as codec
 from midoryu.replication.confirm import Confirmations
-from midoryu.replication.peer import Peer
+from midoryu.replication.peer import Peer, Retired
 from midoryu.replication.received import Received
 from midoryu.replication.speaker import Datagram, Delivery, Speaker
 from midoryu.replication.told import Told
@@ -87,6 +87,7 @@ class Replicator:
         self._confirm_flag = CONFIRM if delivery is Delivery.CONFIRM else 0
         self._confirmations = Confirmations(confirm_interval_s, confirm_tries)
         self._peers: dict[int, Peer] = {}
+        self._retired = Retired(MAX_STRANGERS)
         self._strangers: set[int] = set()
         self._due_heap: list[tuple[float, int]] = []
         self._told = Told(lifetimes_s)
@@ -98,7 +99,7 @@ class Replicator:
         """Name all other hosts; new ones are greeted at the next tick."""
         wanted = set(hosts) - {self._host}
         for host in self._peers.keys() - wanted - self._strangers:
-            self._confirmations.forget(self._peers.pop(host))
+            self._confirmations.forget(self._retired.put(self._peers.pop(host)))
         self._strangers -= wanted
         for host in wanted - self._peers.keys():
             self._add_peer(host, now)
@@ -372,7 +373,8 @@ class Replicator:
     # -- helpers
 
     def _add_peer(self, host: int, now: float) -> Peer:
-        peer = self._peers[host] = Peer(host, now)
+        peer = self._peers[host] = self._retired.take(host) or Peer(host, now)
+        peer.resume(now)
         self._schedule(peer)
         return peer
 

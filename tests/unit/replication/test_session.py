@@ -374,6 +374,28 @@ def test_a_peer_that_is_no_host_any_more_is_forgotten() -> None:
     assert set(network.replicators[1].stats()) == {2}
 
 
+def test_a_peer_that_was_no_host_for_a_while_is_understood_again() -> None:
+    network = Network(2)
+    network.push(1, [record(id_) for id_ in range(1, 9)], [2])
+    network.push(2, [record(id_) for id_ in range(21, 29)], [1])
+    network.run(1.0)
+    # One side only: the other one never saw the row go.
+    for hosts in ([1], [1, 2]):
+        network.replicators[1].set_peers(hosts, network.now)
+    network.push(1, [record(9)], [2])
+    network.push(2, [record(29)], [1])
+    network.run(1.0)
+    assert 9 in network.tables[2]
+    assert 29 in network.tables[1]
+    # What was sent meanwhile comes by the sync.
+    network.replicators[1].set_peers([1], network.now)
+    network.tables[2][30] = record(30)
+    network.run(1.0)
+    network.replicators[1].set_peers([1, 2], network.now)
+    network.run(1.0)
+    assert 30 in network.tables[1]
+
+
 def test_garbage_is_refused_and_counted() -> None:
     network = Network(2)
     network.run(1.0)
