@@ -8,7 +8,7 @@ idempotent: a wish that the database already fulfils changes nothing.
 from __future__ import annotations
 
 import random
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from midoryu.engine.effect import (
     ForgetMac,
@@ -24,6 +24,9 @@ from midoryu.nsdb.replica import Replica
 from midoryu.nsdb.schema import BLOCKS
 from midoryu.packet.address import format_ip, format_mac
 from midoryu.topology import model
+
+# While most blocks are free, guessing finds one faster than listing all.
+_GUESSES: Final = 8
 
 
 class RefusedError(NsdbError):
@@ -139,6 +142,10 @@ class RowWriter:
             if self._holder(write, write.block):
                 raise RefusedError(f"port block {write.block} is leased")
             return write.block
+        for _ in range(_GUESSES):
+            block = random.choice(BLOCKS)
+            if not self._holder(write, block):
+                return block
         free = [block for block in BLOCKS if not self._holder(write, block)]
         if not free:
             raise RefusedError(

@@ -70,6 +70,7 @@ class Walk:
         "hit",
         "hops",
         "ingress",
+        "is_ip",
         "judged",
         "learned",
         "packet",
@@ -103,6 +104,8 @@ class Walk:
         )
         self.fields = field.IN_PORT | field.ETH_TYPE | field.VLAN
         self.tags: set[Tag] = set()
+        self.is_ip = packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
+        """It is IPv4 or IPv6."""
         self.hops = 0
         self.devices = 0
         self.hit: Union[Hit, None] = None
@@ -149,11 +152,6 @@ class Walk:
         self.fields |= field.L4_SRC
         kind = packet.headers.l4_src
         return protocol.ND_ROUTER_SOLICITATION <= kind <= protocol.ND_ADVERTISEMENT
-
-    @property
-    def is_ip(self) -> bool:
-        """It is IPv4 or IPv6."""
-        return self.packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
 
     # Its connection.
 

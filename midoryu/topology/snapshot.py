@@ -40,6 +40,8 @@ _TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
     model.AddressGroup: lambda row: group_tag(row.key),
     model.Host: lambda row: host_tag(row.key),
 }
+# Sets of vports whose interested hosts are kept until a row changes.
+_MAX_INTEREST: Final = 4096
 _DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
 
 
@@ -61,6 +63,7 @@ class Topology:
         self._views: dict[int, NetworkView | RouterView] = {}
         self._chains: dict[str, CompiledChain] = {}
         self._groups: dict[str, PrefixSet] = {}
+        self._interest: dict[frozenset[int], frozenset[int]] = {}
 
     # Questions.
 
@@ -203,6 +206,15 @@ class Topology:
         Hosts of the given vports (ingress and egress) and of every vport that shares
         an ingress set with them: where they are, and where they are bound to be.
         """
+        asked = frozenset(vports)
+        known = self._interest.get(asked)
+        if known is None:
+            if len(self._interest) >= _MAX_INTEREST:
+                self._interest.clear()
+            known = self._interest[asked] = self._interested_hosts(asked)
+        return known
+
+    def _interested_hosts(self, vports: frozenset[int]) -> frozenset[int]:
         members = set(vports)
         for vport in tuple(members):
             for ingress_set in self.ingress_sets(vport):
@@ -224,6 +236,7 @@ class Topology:
             The tags of everything that could have become wrong by it.
         """
         tags: set[Tag] = set()
+        self._interest.clear()
         for change in changes:
             if isinstance(change, model.Put):
                 kind, key, new = type(change.row), _key(change.row), change.row
