@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from midoryu.engine import memory
-from midoryu.engine.core import Core
+from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
@@ -166,11 +166,16 @@ def _keep(
 def _send_after(
     core: Core, connection: Connection, sender: int, effects: Effects, now: float
 ) -> None:
-    """Send a changed record on where a vport went that its sender looked for here."""
+    """Send a changed record on where its sender could not send it.
+
+    A vport went away that the sender looked for here; or the change is this host's own,
+    and it died before all had heard of it.
+    """
     vports = {connection.ingress_vport, connection.egress_vport}
     hosts = core.topology.interested_hosts(vports)
-    if core.host not in hosts and core.replicator is not None:
-        peers = hosts - {sender}
+    is_young = now - core.started < SYNC_LIMIT_S
+    if (is_young or core.host not in hosts) and core.replicator is not None:
+        peers = hosts - {sender, core.host}
         send(core, core.replicator.push((connection,), peers, now), effects)
 
 
