@@ -63,6 +63,7 @@ def _add(
     )
     name = f"{kind} x{outstanding}"
     values = [("rate", "packet-ins/s", result["rate"], reference["rate"], note)]
+    values += [("cpu each", "us", result["cpu"] * 1e6, reference["cpu"] * 1e6, "")]
     values += [(p, "ms", result[p] * 1e3, reference[p] * 1e3, "") for p in _LATENCIES]
     for what, unit, value, other, remark in values:
         key = f"{name} {what}"
