@@ -28,10 +28,12 @@ from midoryu.simulation import neighbor
 from midoryu.simulation.outcome import (
     Blocked,
     Consumed,
+    Drop,
     Emission,
     Flood,
     Forward,
     NeighborWanted,
+    Reason,
     Simulation,
     StateWanted,
     Wanted,
@@ -286,10 +288,21 @@ def _flow(
         actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s if actions else 0,
-        hard_timeout_s=0 if actions else config.drop_flow_timeout_s,
+        hard_timeout_s=0 if actions else _drop_timeout_s(core, simulation),
         fin_timeout_s=config.fin_timeout_s if is_tcp and actions else 0,
         notify_removed=True,
     )
+
+
+def _drop_timeout_s(core: Core, simulation: Simulation) -> int:
+    """Return how long a drop stands.
+
+    A packet that lacks its record is asked for again soon: an agent that has just
+    started may learn it from a peer that did not answer in time.
+    """
+    if simulation.outcome == Drop(Reason.NO_BINDING):
+        return min(1, core.config.drop_flow_timeout_s)
+    return core.config.drop_flow_timeout_s
 
 
 def _install(core: Core, entry: Entry, effects: Effects) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from midoryu.openflow import pipeline
 from midoryu.packet.codec import decode
 from midoryu.topology.model import Put
 from tests.helpers.builder import cloud
@@ -198,3 +199,13 @@ def test_a_confirmed_first_packet_waits_for_one_round_trip_only() -> None:
     fabric = Fabric(cloud(), delivery="confirm", hold_first_packet_s=0.5)
     fabric.advance(3.0)
     only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+
+
+def test_a_stray_reply_is_looked_at_again_after_a_second() -> None:
+    fabric = Fabric(cloud())
+    stray = from_outside(1, dport=50000, flags="SA")
+    fabric.send("provider/uplink1", stray)
+    fabric.advance(0.2)
+    flows = fabric.hosts["node1"].switch.flows(pipeline.VPORT)
+    drops = [flow for flow in flows if not flow.actions and flow.priority == 1000]
+    assert [flow.hard_timeout_s for flow in drops] == [1]
