@@ -21,6 +21,7 @@ from midoryu.errors import ConfigError
 from midoryu.ovs.settings import OvsSettings
 from midoryu.packet.address import is_multicast_ip, parse_ip
 from midoryu.state.connection import Phase
+from midoryu.topology.mtu import tunnel_overhead
 
 # RFC 7693, section 2.1: a key of BLAKE2s has at most 32 bytes.
 _KEY_BYTES = (16, 32)
@@ -110,6 +111,9 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
         beat_interval_s=conf.flow_state.beat_interval_ms / 1000,
         beat_multiplier=conf.flow_state.beat_multiplier,
         journal=bool(conf.flow_state.journal),
+        tunnel_overhead_bytes=tunnel_overhead(
+            conf.agent.tunnel_type, ipv6=":" in str(conf.agent.local_ip)
+        ),
         lifetimes_s=tuple(lifetimes[phase] for phase in Phase),
         **limits,
     )

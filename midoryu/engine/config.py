@@ -22,6 +22,8 @@ class EngineConfig:
     """Keys of the flow-state authentication tag; the first one signs, all verify."""
     mtu_bytes: int = 1500
     """MTU of the underlay."""
+    tunnel_overhead_bytes: int = 42
+    """What a tunnel adds around an inner IP packet (`topology.mtu`)."""
     vport_rate_pps: int = 4000
     """Packet-ins per second that one vport may cause."""
     vport_burst: int = 1000

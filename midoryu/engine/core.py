@@ -51,6 +51,7 @@ class Core:
     def __init__(self, config: EngineConfig, now: float) -> None:
         self.config = config
         self.topology = Topology()
+        self.topology.default_mtu = config.mtu_bytes - config.tunnel_overhead_bytes
         self.places = Places(self.topology)
         self.connections = ConnectionTable(
             max_connections=config.max_connections, lifetimes_s=config.lifetimes_s

@@ -15,6 +15,7 @@ from midoryu.nsdb.file_chain import ETHERTYPES, PROTOCOLS
 from midoryu.nsdb.file_link import stable_mac
 from midoryu.nsdb.item import Item, is_foreign, items_of
 from midoryu.packet.address import format_mac
+from midoryu.topology.model import MSS_OF_MTU
 
 Words = dict[str, Any]
 """A mapping of the file."""
@@ -142,6 +143,8 @@ def _device(item: Item) -> Words:
     for word in ("ingress", "egress"):
         if columns[f"{word}_chain"]:
             words[word] = columns[f"{word}_chain"]
+    if columns.get("mtu"):
+        words["mtu"] = columns["mtu"]
     return words
 
 
@@ -153,6 +156,7 @@ def _is_implied(port: Item) -> bool:
         return False
     plain = not any(columns[column] for _, column in _PORT_WORDS)
     plain = plain and not columns["port_security"] and not columns["allowed"]
+    plain = plain and not columns["mtu"]
     return bool(plain and columns["up"])
 
 
@@ -172,6 +176,11 @@ def _port(port: Item, networks: Container[str]) -> Words:
         words["security"] = True
     if columns["allowed"]:
         words["allowed"] = [_allowed(text) for text in _list(columns["allowed"])]
+    if columns["mtu"]:
+        words["mtu"] = columns["mtu"]
+    if columns["mss_clamp"]:
+        clamp = columns["mss_clamp"]
+        words["mss_clamp"] = True if clamp == MSS_OF_MTU else clamp
     return words
 
 

@@ -23,7 +23,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "Host": ("name", "underlay"),
     "Address_Group": ("name", "members"),
     "Chain": ("name", "policy", "rules"),
-    "Network": ("name", "up", "ingress_chain", "egress_chain"),
+    "Network": ("name", "up", "ingress_chain", "egress_chain", "mtu"),
     "Router": ("name", "up", "ingress_chain", "egress_chain"),
     "Port": (
         "name",
@@ -39,6 +39,8 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "egress_chain",
         "port_security",
         "allowed",
+        "mtu",
+        "mss_clamp",
     ),
     "Route": (
         "router",

@@ -94,6 +94,7 @@ def _network(row: Any) -> model.Network:
         row.up,
         _optional_uuid(row.ingress_chain),
         _optional_uuid(row.egress_chain),
+        mtu=row.mtu[0] if row.mtu else 0,
     )
 
 
@@ -129,6 +130,8 @@ def _vport(row: Any) -> model.Vport:
         egress_chain=_optional_uuid(row.egress_chain),
         port_security=row.port_security,
         allowed=tuple(sorted(map(allowed_from_text, row.allowed))),
+        mtu=row.mtu[0] if row.mtu else 0,
+        mss_clamp=row.mss_clamp[0] if row.mss_clamp else 0,
     )
 
 

@@ -33,9 +33,16 @@ from midoryu.packet.address import (
     parse_ip,
     parse_prefix,
 )
+from midoryu.topology.model import MSS_OF_MTU
+
+# RFC 791, section 3.2; a full 16-bit total length.
+MTU_RANGE: Final = (68, 0xFFFF)
+# An MTU of 88 less 40 bytes of headers; RFC 9293, section 3.1 (16 bits).
+MSS_RANGE: Final = (48, MSS_OF_MTU - 1)
 
 SECTIONS: Final = ("hosts", "networks", "routers", "chains", "groups", "ingress_sets")
 DEVICE_FIELDS: Final = ("ports", "up", "ingress", "egress")
+NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu")
 ROUTER_FIELDS: Final = (*DEVICE_FIELDS, "routes", "masquerade", "dnat", "floating")
 PORT_FIELDS: Final = (
     "host",
@@ -50,6 +57,8 @@ PORT_FIELDS: Final = (
     "allowed",
     "ingress",
     "egress",
+    "mtu",
+    "mss_clamp",
 )
 
 
@@ -119,7 +128,7 @@ def _add_host(draft: Draft, name: str, underlay: int | None, entry: Entry) -> No
 
 
 def _read_device(draft: Draft, name: str, entry: Entry, *, is_router: bool) -> None:
-    fields = entry.fields(ROUTER_FIELDS if is_router else DEVICE_FIELDS)
+    fields = entry.fields(ROUTER_FIELDS if is_router else NETWORK_FIELDS)
     columns: dict[str, Value] = {"name": name, **_common(draft, fields)}
     draft.add("Router" if is_router else "Network", columns, entry)
     ports = fields["ports"].entries() if "ports" in fields else {}
@@ -136,6 +145,8 @@ def _common(draft: Draft, fields: dict[str, Entry]) -> dict[str, Value]:
         if word in fields:
             chain = reference(fields[word], draft.chains, "chain")
             columns[f"{word}_chain"] = chain
+    if "mtu" in fields:
+        columns["mtu"] = fields["mtu"].integer(*MTU_RANGE)
     return columns
 
 
@@ -154,6 +165,17 @@ def _read_port(draft: Draft, port: PortDraft) -> None:
         port.columns["port_security"] = fields["security"].boolean()
     if "allowed" in fields:
         port.columns["allowed"] = _read_allowed(fields["allowed"])
+    if "mss_clamp" in fields:
+        port.columns["mss_clamp"] = _read_mss_clamp(port, fields["mss_clamp"])
+
+
+def _read_mss_clamp(port: PortDraft, entry: Entry) -> int | None:
+    """Read `true` (by the link's MTU), `false`, or a size in bytes."""
+    if not port.is_router:
+        entry.report("belongs to a router's port")
+    if entry.text()[:1].isdecimal():
+        return entry.integer(*MSS_RANGE)
+    return MSS_OF_MTU if entry.boolean() else None
 
 
 def _read_place(draft: Draft, port: PortDraft, fields: dict[str, Entry]) -> None:

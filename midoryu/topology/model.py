@@ -38,6 +38,8 @@ class Network:
     """Chain for frames that enter the device; "" for none."""
     egress_chain: str = ""
     """Chain for frames that leave the device; "" for none."""
+    mtu: int = 0
+    """Largest IP packet, bytes; 0 for what tunnels carry (`topology.mtu`)."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -51,6 +53,10 @@ class Router:
     """Chain after DNAT, before routing; "" for none."""
     egress_chain: str = ""
     """Chain after routing, before SNAT; "" for none."""
+
+
+# `Vport.mss_clamp`: whatever fits in one packet of the link's MTU.
+MSS_OF_MTU: Final = 0xFFFF
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -82,6 +88,11 @@ class Vport:
     """Let in only `mac`+`addresses` and `allowed` as sources."""
     allowed: tuple[tuple[int, Prefix], ...] = ()
     """Further (MAC, prefix) sources; MAC 0 stands for the vport's own."""
+    mtu: int = 0
+    """Largest IP packet, bytes; 0 for that of its network (`topology.mtu`)."""
+    mss_clamp: int = 0
+    """A router lowers the MSS option of TCP SYNs that pass here to this; 0 never does,
+    `MSS_OF_MTU` goes by the MTU of the link."""
 
 
 @dataclass(frozen=True, **SLOTS)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from midoryu.packet.address import link_local_of
 from midoryu.topology import model
 from midoryu.topology.chains import CompiledChain, PrefixSet, is_stateful
+from midoryu.topology.mtu import DEFAULT_UNDERLAY_MTU, tunnel_overhead
 from midoryu.topology.tag import (
     Tag,
     chain_tag,
@@ -53,6 +54,8 @@ class Topology:
         """Counts the changes applied so far."""
         self.dead_hosts: frozenset[int] = frozenset()
         """Keys of hosts that a failure detector holds for dead."""
+        self.default_mtu = DEFAULT_UNDERLAY_MTU - tunnel_overhead("gre", ipv6=False)
+        """Largest IP packet that a tunnel carries whole, bytes; set once, at start."""
         self._rows: dict[type, dict[int | str, Any]] = defaultdict(dict)
         self._by_device: dict[tuple[type, int], dict[int | str, Any]] = {}
         self._macs: dict[tuple[int, int], model.MacEntry] = {}

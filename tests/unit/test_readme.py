@@ -136,7 +136,7 @@ def test_lab_examples_are_good_files() -> None:
     ("row", "fields"),
     [
         ("top", topology_file.SECTIONS),
-        ("network", topology_file.DEVICE_FIELDS),
+        ("network", topology_file.NETWORK_FIELDS),
         ("router", topology_file.ROUTER_FIELDS),
         ("port", topology_file.PORT_FIELDS),
         ("route", file_router.ROUTE_FIELDS),

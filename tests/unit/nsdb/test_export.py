@@ -21,6 +21,8 @@ from midoryu.nsdb.topology_file import parse
         "chains: {c: {rules: [{drop: true, proto: 200, not_to: ['::/0']}]}}",
         "routers: {r: {dnat: [{address: '[2001:db8::1]:1-3/udp', to: 2001:db8::2}]}}",
         "hosts: [a, b]",
+        "networks: {n: {mtu: 1400, ports: {p: {mtu: 1300}}}}",
+        "routers: {r: {ports: {p: {mtu: 9000, mss_clamp: true}, q: {mss_clamp: 536}}}}",
     ],
 )
 def test_what_a_file_said_is_written_and_read_as_the_same(text: str) -> None:
