@@ -15,12 +15,13 @@ GROUP: Final = cfg.OptGroup("flow_state", title="Flow state of connections")
 _LIFETIMES_S: Final = EngineConfig(host="", epoch=0, seed=0).lifetimes_s
 # What a lifetime is for, and the least that the standards allow.
 _LIFETIME_HELP: Final = {
-    Phase.TCP_TRANSITORY: ("a TCP connection being opened or closed", "5382, REQ-5"),
+    Phase.TCP_TRANSITORY: ("a TCP connection being opened", "5382, REQ-5"),
     Phase.TCP_ESTABLISHED: ("an established TCP connection", "5382, REQ-5"),
     Phase.UDP_UNREPLIED: ("a UDP flow without an answer", "4787, REQ-5"),
     Phase.UDP: ("a UDP flow", "4787, REQ-5"),
     Phase.ICMP: ("an ICMP query", "5508, REQ-2"),
     Phase.OTHER: ("a flow of any other protocol", "7857, section 2"),
+    Phase.TCP_CLOSING: ("a TCP connection being closed", "7857, section 2.2"),
 }
 
 

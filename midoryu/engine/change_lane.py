@@ -284,7 +284,7 @@ def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -
     if connection is None or core.replicator is None:
         return
     if ended and connection.phase is Phase.TCP_ESTABLISHED:
-        core.connections.touch(connection.id, last_used, Phase.TCP_TRANSITORY)
+        core.connections.touch(connection.id, last_used, Phase.TCP_CLOSING)
     peers = state_lane.interested_peers(core, connection)
     core.replicator.touch((connection,), peers, now)
 

@@ -62,5 +62,5 @@ class EngineConfig:
     """A host that is silent for so many beats is dead."""
     journal: bool = False
     """A journal keeps records for the next start."""
-    lifetimes_s: tuple[int, int, int, int, int, int] = (240, 7440, 120, 300, 60, 600)
+    lifetimes_s: tuple[int, ...] = (240, 7440, 120, 300, 60, 600, 240)
     """One for each `state.connection.Phase`, in its order."""

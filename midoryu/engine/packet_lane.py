@@ -22,7 +22,7 @@ from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, InstallFlow, PacketOut
 from midoryu.packet import protocol
 from midoryu.packet.codec import decode
-from midoryu.packet.packet import Packet
+from midoryu.packet.packet import Packet, has_tcp_data
 from midoryu.packet.rewrite import set_ttl
 from midoryu.simulation import neighbor
 from midoryu.simulation.outcome import (
@@ -219,8 +219,16 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
         return 0
     connection, direction = simulation.found
     packet = simulation.packet
+    if packet.embedded is not None:
+        # RFC 5508, REQ-6; RFC 4787, REQ-12: an ICMP error neither keeps a connection
+        # alive nor ends it.
+        return connection.id
     phase = next_phase(
-        connection.phase, connection.ip_proto, packet.tcp_flags, direction
+        connection.phase,
+        connection.ip_proto,
+        packet.tcp_flags,
+        direction,
+        has_data=has_tcp_data(packet),
     )
     changed = phase is not connection.phase
     core.connections.touch(connection.id, now, phase)

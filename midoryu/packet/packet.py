@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from midoryu.compat import SLOTS
+from midoryu.packet.protocol import TCP
 
 
 @dataclass(**SLOTS)
@@ -110,3 +111,11 @@ class Embedded:
     """Offset of the quoted IP header in the frame, bytes."""
     l4: int
     """Offset of the quoted layer 4 header in the frame, bytes."""
+
+
+def has_tcp_data(packet: Packet) -> bool:
+    """Tell whether a TCP segment has more than its header."""
+    if packet.ip_proto != TCP or not packet.l4:
+        return False
+    header_bytes = packet.frame[packet.l4 + 12] >> 4 << 2
+    return packet.l3 + packet.l3_length > packet.l4 + header_bytes

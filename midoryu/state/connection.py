@@ -37,6 +37,7 @@ class Phase(IntEnum):
     UDP = 3
     ICMP = 4
     OTHER = 5
+    TCP_CLOSING = 6
 
 
 class TranslationKind(IntEnum):

@@ -15,12 +15,15 @@ from midoryu.state.connection import Direction, Phase
 
 # Seconds, one for each Phase in its order.
 # TCP_TRANSITORY, TCP_ESTABLISHED: RFC 5382, REQ-5 (4 min; 2 h 4 min).
+# TCP_CLOSING: the same 4 min, set apart (RFC 7857, sections 2.2 and 2.3).
 # UDP_UNREPLIED, UDP: RFC 4787, REQ-5 (never below 2 min; 5 min recommended).
 # ICMP: RFC 5508, REQ-2 (60 s). OTHER: no RFC speaks of it; the usual 10 min.
-DEFAULT_LIFETIMES_S: Final = (240, 7440, 120, 300, 60, 600)
+DEFAULT_LIFETIMES_S: Final = (240, 7440, 120, 300, 60, 600, 240)
 
 # Records that a full table may drop: no packet has come back (or all is over).
-UNREPLIED: Final = frozenset({Phase.UDP_UNREPLIED, Phase.TCP_TRANSITORY})
+UNREPLIED: Final = frozenset(
+    {Phase.UDP_UNREPLIED, Phase.TCP_TRANSITORY, Phase.TCP_CLOSING}
+)
 
 _FIRST_PHASE: Final[dict[int, Phase]] = {
     protocol.TCP: Phase.TCP_TRANSITORY,
@@ -55,23 +58,41 @@ def first_phase(ip_proto: int) -> Phase:
 
 
 def next_phase(
-    phase: Phase, ip_proto: int, tcp_flags: int, direction: Direction
+    phase: Phase,
+    ip_proto: int,
+    tcp_flags: int,
+    direction: Direction,
+    *,
+    has_data: bool = False,
 ) -> Phase:
     """Return the phase after one more packet.
 
     TCP is established once a packet with ACK came back; FIN or RST from either end
-    makes it transitory. UDP is replied once anything came back.
+    makes it closing. Data makes a closing one established again: half of it is still
+    open, or the RST was none of its own. The bare ACK of a FIN does not, or every
+    closed connection would live on. SYN opens it anew. UDP is replied once anything
+    came back.
 
-    Source: RFC 5382, section 5 (transitory and established connections).
+    Source: RFC 5382, section 5; RFC 7857, sections 2.1 to 2.3.
     """
     if ip_proto == protocol.TCP:
-        if tcp_flags & (TCP_FIN | TCP_RST):
-            return Phase.TCP_TRANSITORY
-        if direction is Direction.RETURN and tcp_flags & TCP_ACK:
-            return Phase.TCP_ESTABLISHED
-        return phase
+        return _next_tcp(phase, tcp_flags, direction, has_data=has_data)
     if phase is Phase.UDP_UNREPLIED and direction is Direction.RETURN:
         return Phase.UDP
+    return phase
+
+
+def _next_tcp(
+    phase: Phase, tcp_flags: int, direction: Direction, *, has_data: bool
+) -> Phase:
+    if tcp_flags & (TCP_FIN | TCP_RST):
+        return Phase.TCP_CLOSING
+    if phase is Phase.TCP_CLOSING:
+        if tcp_flags & TCP_SYN:
+            return Phase.TCP_TRANSITORY
+        return Phase.TCP_ESTABLISHED if has_data else phase
+    if direction is Direction.RETURN and tcp_flags & TCP_ACK:
+        return Phase.TCP_ESTABLISHED
     return phase
 
 

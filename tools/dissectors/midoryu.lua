@@ -21,6 +21,7 @@ local KINDS = {
 local PHASES = {
   [0] = "TCP transitory", [1] = "TCP established", [2] = "UDP unreplied",
   [3] = "UDP", [4] = "ICMP", [5] = "other",
+  [6] = "TCP closing",
 }
 local TRANSLATIONS = {
   [0] = "source", [1] = "destination",

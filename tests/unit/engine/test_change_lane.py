@@ -208,7 +208,7 @@ def established(bench: Bench) -> Flow:
 
 @pytest.mark.parametrize(
     ("idle_timeout_s", "phase"),
-    [(2, Phase.TCP_TRANSITORY), (60, Phase.TCP_ESTABLISHED)],
+    [(2, Phase.TCP_CLOSING), (60, Phase.TCP_ESTABLISHED)],
 )
 def test_a_flow_that_ended_after_a_fin_makes_its_record_transitory(
     idle_timeout_s: int, phase: Phase

@@ -20,6 +20,7 @@ from midoryu.packet.protocol import (
 from midoryu.state.connection import Direction, Phase
 from midoryu.state.lifetime import (
     DEFAULT_LIFETIMES_S,
+    UNREPLIED,
     TcpVerdict,
     first_phase,
     next_phase,
@@ -50,10 +51,13 @@ def test_each_protocol_begins_in_its_phase(proto: int, phase: Phase) -> None:
         (0, TCP, TCP_ACK, FORWARD, Phase.TCP_TRANSITORY),
         (0, TCP, TCP_SYN | TCP_ACK, RETURN, Phase.TCP_ESTABLISHED),
         (0, TCP, TCP_SYN, RETURN, Phase.TCP_TRANSITORY),
-        (0, TCP, TCP_RST | TCP_ACK, RETURN, Phase.TCP_TRANSITORY),
+        (0, TCP, TCP_RST | TCP_ACK, RETURN, Phase.TCP_CLOSING),
         (1, TCP, TCP_ACK, FORWARD, Phase.TCP_ESTABLISHED),
-        (1, TCP, TCP_FIN | TCP_ACK, FORWARD, Phase.TCP_TRANSITORY),
-        (1, TCP, TCP_RST, RETURN, Phase.TCP_TRANSITORY),
+        (1, TCP, TCP_FIN | TCP_ACK, FORWARD, Phase.TCP_CLOSING),
+        (1, TCP, TCP_RST, RETURN, Phase.TCP_CLOSING),
+        (6, TCP, TCP_ACK, RETURN, Phase.TCP_CLOSING),
+        (6, TCP, TCP_ACK, FORWARD, Phase.TCP_CLOSING),
+        (6, TCP, TCP_SYN, FORWARD, Phase.TCP_TRANSITORY),
         (2, UDP, 0, FORWARD, Phase.UDP_UNREPLIED),
         (2, UDP, 0, RETURN, Phase.UDP),
         (3, UDP, 0, FORWARD, Phase.UDP),
@@ -64,6 +68,22 @@ def test_a_packet_moves_the_phase(
     phase: int, proto: int, flags: int, direction: Direction, after: Phase
 ) -> None:
     assert next_phase(Phase(phase), proto, flags, direction) is after
+
+
+@pytest.mark.parametrize("direction", [FORWARD, RETURN])
+def test_data_on_a_half_closed_connection_establishes_it_again(
+    direction: Direction,
+) -> None:
+    closing = Phase.TCP_CLOSING
+
+    phase = next_phase(closing, TCP, TCP_ACK, direction, has_data=True)
+
+    assert phase is Phase.TCP_ESTABLISHED
+
+
+def test_a_connection_that_is_being_closed_lives_four_minutes() -> None:
+    assert DEFAULT_LIFETIMES_S[Phase.TCP_CLOSING] >= 4 * 60
+    assert Phase.TCP_CLOSING in UNREPLIED
 
 
 @pytest.mark.parametrize(
