@@ -77,6 +77,9 @@ _ACTIONS: Final = {
     flow.CONTROLLER: "controller",
     flow.GOTO: "goto",
     flow.METER: "meter",
+    flow.SET_DSCP: "set_dscp",
+    flow.DELIVER: "deliver",
+    flow.CLEAR_IN_PORT: "clear_in_port",
 }
 _MACS: Final = (flow.SET_ETH_SRC, flow.SET_ETH_DST)
 _IPS: Final = (flow.SET_IP_SRC, flow.SET_IP_DST)
@@ -95,7 +98,8 @@ def flow_mod_words(value: Union[FlowMod, PacketOut]) -> str:
     if isinstance(value, flow.RemoveFlow):
         return f"removal of flow {flow_words(value.flow)}"
     if isinstance(value, flow.SetMeter):
-        return f"meter {value.meter} of {value.rate_pps} packets/s"
+        unit = "kbit/s" if value.is_kbps else "packets/s"
+        return f"meter {value.meter} of {value.rate_pps} {unit}"
     if isinstance(value, flow.RemoveMeter):
         return f"removal of meter {value.meter}"
     actions = " ".join(map(action_words, value.actions))

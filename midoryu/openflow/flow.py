@@ -46,6 +46,9 @@ POP_VLAN: Final = 12  # (POP_VLAN,)
 CONTROLLER: Final = 13  # (CONTROLLER,): whole packet to the controller
 GOTO: Final = 14  # (GOTO, table): an instruction; last in the list
 METER: Final = 15  # (METER, meter id): an instruction; first in the list
+SET_DSCP: Final = 16  # (SET_DSCP, dscp): of an IP packet; ECN stays
+DELIVER: Final = 17  # (DELIVER, key): a copy goes on in TUNNEL, as if it had the key
+CLEAR_IN_PORT: Final = 18  # (CLEAR_IN_PORT,): outputs to where it came from count
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -70,6 +73,8 @@ class Flow:
     """Idle timeout once a FIN or RST was seen (OVS fin_timeout); 0 is off."""
     notify_removed: bool = False
     """Ask for a flow-removed message."""
+    note: bytes = b""
+    """What the switch keeps for us and never looks at; may come back longer by zeros."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -95,9 +100,11 @@ class SetMeter:
     meter: int
     """Meter id, 1..0xFFFF0000."""
     rate_pps: int
-    """Packets per second."""
+    """Packets (or kilobits) per second."""
     burst: int
-    """Packets."""
+    """Packets (or kilobits)."""
+    is_kbps: bool = False
+    """It counts kilobits rather than packets."""
 
 
 @dataclass(frozen=True, **SLOTS)

@@ -41,6 +41,7 @@ _MC_ADD: Final = 0
 _MC_MODIFY: Final = 1
 _MC_DELETE: Final = 2
 _MF_PKTPS_BURST: Final = 2 | 4
+_MF_KBPS_BURST: Final = 1 | 4
 _MBT_DROP: Final = 1
 MULTIPART_FLOW: Final = 1
 
@@ -73,7 +74,7 @@ def encode_flow_mod(mod: FlowMod, xid: int) -> bytes:
 
 def _install(value: Flow, xid: int) -> bytes:
     match = encode_match(value.match)
-    instructions = encode_instructions(value.actions, value.fin_timeout_s)
+    instructions = encode_instructions(value.actions, value.fin_timeout_s, value.note)
     head = _FLOW_MOD_HEAD.pack(
         VERSION,
         _FLOW_MOD,
@@ -133,9 +134,8 @@ def _delete(
 
 
 def _meter(mod: flow.SetMeter, command: int, xid: int) -> bytes:
-    head = _METER_HEAD.pack(
-        VERSION, _METER_MOD, 32, xid, command, _MF_PKTPS_BURST, mod.meter
-    )
+    flags = _MF_KBPS_BURST if mod.is_kbps else _MF_PKTPS_BURST
+    head = _METER_HEAD.pack(VERSION, _METER_MOD, 32, xid, command, flags, mod.meter)
     return head + _METER_BAND.pack(_MBT_DROP, 16, mod.rate_pps, mod.burst)
 
 

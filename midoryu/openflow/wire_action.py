@@ -4,7 +4,7 @@
 Used by `wire` (encode) and `wire_decode`. One of our actions may be several on the
 wire (a tunnel is its key and its far end); decoding puts these together again.
 
-Source: OpenFlow 1.3.5, sections 7.2.4 and 7.2.5; ovs-actions(7) (fin_timeout).
+Source: OpenFlow 1.3.5, sections 7.2.4 and 7.2.5; ovs-actions(7) (fin_timeout, note).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from midoryu.errors import DecodeError
-from midoryu.openflow import flow, pipeline
+from midoryu.openflow import flow, pipeline, wire_deliver
 from midoryu.openflow import wire_match as oxm
 from midoryu.openflow.flow import Action
 from midoryu.packet import protocol
@@ -35,14 +35,19 @@ _IT_METER: Final = 6
 # OVS, ovs-actions(7) and its wire form: vendor id, subtypes.
 _NICIRA: Final = 0x0000_2320
 _NX_REG_LOAD: Final = 7
+_NX_NOTE: Final = 8
 _NX_FIN_TIMEOUT: Final = 19
+# ovs-fields(7), in_port: Nicira's 16-bit field.
+_NXM_IN_PORT: Final = 0x0000_0002
 _WHOLE_PACKET: Final = 0xFFFF
 _VLAN_PRESENT: Final = 0x1000
 
 _OUTPUT: Final = struct.Struct(">HHIH6x")
 _PLAIN: Final = struct.Struct(">HH4x")
+_LOAD: Final = struct.Struct(">HHIHHIQ")
 _PUSH: Final = struct.Struct(">HHH2x")
 _FIN: Final = struct.Struct(">HHIHHH2x")
+_NOTE: Final = struct.Struct(">HHIH")
 _HEADER: Final = struct.Struct(">HH4x")
 _INSTRUCTION_8: Final = struct.Struct(">HHI")
 _GOTO: Final = struct.Struct(">HHB3x")
@@ -96,6 +101,18 @@ def _set_tos(action: Action) -> bytes:
     return dscp + _set_field(oxm.IP_ECN, action[1] & 3)
 
 
+def _set_dscp(action: Action) -> bytes:
+    return _set_field(oxm.IP_DSCP, action[1])
+
+
+def _clear_in_port(_: Action) -> bytes:
+    # OVS takes its own 16-bit field only, and not with set-field.
+    length_bits = 16
+    return _LOAD.pack(
+        _AT_EXPERIMENTER, 24, _NICIRA, _NX_REG_LOAD, length_bits - 1, _NXM_IN_PORT, 0
+    )
+
+
 def _push_vlan(action: Action) -> bytes:
     push = _PUSH.pack(_AT_PUSH_VLAN, 8, protocol.ETH_VLAN)
     return push + _set_field(oxm.VLAN_VID, _VLAN_PRESENT | action[1])
@@ -116,6 +133,9 @@ _ENCODER: Final[dict[int, Callable[[Action], bytes]]] = {
     flow.PUSH_VLAN: _push_vlan,
     flow.POP_VLAN: lambda action: _PLAIN.pack(_AT_POP_VLAN, 8),
     flow.CONTROLLER: _controller,
+    flow.SET_DSCP: _set_dscp,
+    flow.DELIVER: lambda action: wire_deliver.deliver(action[1]),
+    flow.CLEAR_IN_PORT: _clear_in_port,
 }
 
 
@@ -149,7 +169,15 @@ def _fin_timeout(fin_timeout_s: int) -> bytes:
     )
 
 
-def encode_instructions(actions: tuple[Action, ...], fin_timeout_s: int) -> bytes:
+def _note(note: bytes) -> bytes:
+    size = (_NOTE.size + len(note) + 7) // 8 * 8
+    head = _NOTE.pack(_AT_EXPERIMENTER, size, _NICIRA, _NX_NOTE)
+    return (head + note).ljust(size, b"\0")
+
+
+def encode_instructions(
+    actions: tuple[Action, ...], fin_timeout_s: int, note: bytes = b""
+) -> bytes:
     """Encode the instructions of a flow; nothing at all where it drops.
 
     Raises:
@@ -165,6 +193,8 @@ def encode_instructions(actions: tuple[Action, ...], fin_timeout_s: int) -> byte
     body = b"".join(map(encode_action, actions))
     if fin_timeout_s:
         body = _fin_timeout(fin_timeout_s) + body
+    if note:
+        body = _note(note) + body
     if body:
         body = _HEADER.pack(_IT_APPLY, 8 + len(body)) + body
     return before + body + after
@@ -195,6 +225,7 @@ class _ActionReader:
     def __init__(self) -> None:
         self.actions: list[Action] = []
         self.fin_timeout_s = 0
+        self.note = b""
         self._tunnel_key: int | None = None
         self._dscp: int | None = None
         self._pushed = False
@@ -210,10 +241,19 @@ class _ActionReader:
             kind, length = _type_length(data, start)
             self._action(kind, data[start : start + length])
             start += length
-        if self._tunnel_key is not None or self._dscp is not None or self._pushed:
+        self._flush_dscp()
+        if self._tunnel_key is not None or self._pushed:
             raise DecodeError("half of a pair of actions is missing")
 
+    def _flush_dscp(self) -> None:
+        """Take a DSCP without its ECN for what it is."""
+        if self._dscp is not None:
+            self.actions.append((flow.SET_DSCP, self._dscp))
+            self._dscp = None
+
     def _action(self, kind: int, body: bytes) -> None:
+        if kind not in (_AT_SET_FIELD, _AT_EXPERIMENTER):
+            self._flush_dscp()
         if kind == _AT_OUTPUT and len(body) == 16:
             port = int.from_bytes(body[4:8], "big")
             controller = port == pipeline.PORT_CONTROLLER
@@ -239,6 +279,8 @@ class _ActionReader:
         self._set(header, int.from_bytes(body[8:end], "big"))
 
     def _set(self, header: int, value: int) -> None:
+        if header != oxm.IP_ECN:
+            self._flush_dscp()
         if header in _SET_SIMPLE:
             self.actions.append((_SET_SIMPLE[header], value))
         elif header in _SET_V4:
@@ -277,10 +319,19 @@ class _ActionReader:
             self.fin_timeout_s = int.from_bytes(body[10:12], "big")
         elif subtype == _NX_REG_LOAD and len(body) == 24:
             self._reg_load(body)
+        elif subtype == wire_deliver.CLONE:
+            self._flush_dscp()
+            self.actions.append((flow.DELIVER, wire_deliver.delivered_key(body)))
+        elif subtype == _NX_NOTE:
+            self.note = body[_NOTE.size :]
         else:
             raise DecodeError(f"unknown Nicira action {subtype}")
 
     def _reg_load(self, body: bytes) -> None:
+        if body == _clear_in_port(()):
+            self._flush_dscp()
+            self.actions.append((flow.CLEAR_IN_PORT,))
+            return
         # Offset (10 bits) and number of bits less one (6 bits): the whole field only.
         offset_bits = int.from_bytes(body[10:12], "big")
         header = int.from_bytes(body[12:16], "big")
@@ -298,11 +349,11 @@ def _type_length(data: bytes, start: int) -> tuple[int, int]:
     return kind, length
 
 
-def decode_instructions(data: bytes) -> tuple[tuple[Action, ...], int]:
+def decode_instructions(data: bytes) -> tuple[tuple[Action, ...], int, bytes]:
     """Decode the instructions of a flow.
 
     Returns:
-        (actions, fin timeout in seconds or 0).
+        (actions, fin timeout in seconds or 0, note with zeros at its end).
 
     Raises:
         DecodeError: malformed, or something that `encode_instructions` never makes.
@@ -321,4 +372,4 @@ def decode_instructions(data: bytes) -> tuple[tuple[Action, ...], int]:
             reader.actions.append((flow.GOTO, body[4]))
         else:
             raise DecodeError(f"unknown instruction type {kind}")
-    return tuple(reader.actions), reader.fin_timeout_s
+    return tuple(reader.actions), reader.fin_timeout_s, reader.note

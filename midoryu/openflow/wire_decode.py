@@ -156,7 +156,7 @@ def _flow(data: bytes) -> Flow:
         data
     )
     match, end = decode_match(data, 48)
-    actions, fin_timeout_s = decode_instructions(data[end:])
+    actions, fin_timeout_s, note = decode_instructions(data[end:])
     return Flow(
         table,
         priority,
@@ -167,6 +167,7 @@ def _flow(data: bytes) -> Flow:
         hard_timeout_s=hard,
         fin_timeout_s=fin_timeout_s,
         notify_removed=bool(flags & _FF_SEND_FLOW_REM),
+        note=note,
     )
 
 

@@ -335,6 +335,16 @@ MANY_FLOWS = [
         ((flow.SET_TOS, 0x2E), (flow.OUTPUT, 1)),
     ),
     (
+        field.ETH_TYPE | field.IP_TOS,
+        (0x0800, 0xB5),
+        ((flow.METER, 1), (flow.SET_DSCP, 10), (flow.DELIVER, 7), (flow.DELIVER, 8)),
+    ),
+    (
+        field.ETH_TYPE | field.IP_TOS,
+        (0x86DD, 0xB5),
+        ((flow.SET_DSCP, 10), (flow.CLEAR_IN_PORT,), (flow.OUTPUT, 1)),
+    ),
+    (
         field.ETH_TYPE | field.IP_PROTO | field.IP_FRAG | field.L4 | field.TCP_FLAGS,
         (0x0800, 6, 0, 80, 81, 0x12),
         (

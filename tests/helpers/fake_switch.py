@@ -188,6 +188,8 @@ class FakeSwitch:
                 self._output(passage, action[1], table)
             elif kind == of.CONTROLLER:
                 self._controller(passage, _reason(passage))
+            elif kind == of.DELIVER:
+                self._deliver(passage, action[1])
             elif kind == of.DEC_TTL:
                 if not _dec_ttl(passage):
                     self._controller(passage, pipeline.REASON_INVALID_TTL)
@@ -211,6 +213,10 @@ class FakeSwitch:
             return
         if ofport in self.ports:
             passage.outputs.append(_made(passage, _PORT, ofport, 0))
+
+    def _deliver(self, passage: _Passage, key: int) -> None:
+        """Let a copy go on in TUNNEL; nothing of it stays with the packet."""
+        self._run_table(replace(passage, tunnel_key=key), pipeline.TUNNEL)
 
     def _controller(self, passage: _Passage, reason: int) -> None:
         made = _made(passage, _CONTROLLER, passage.in_port, reason)
@@ -336,6 +342,16 @@ def _load_hops(passage: _Passage, action: of.Action) -> None:
     passage.hops = action[1]
 
 
+def _clear_in_port(passage: _Passage, _: of.Action) -> None:
+    passage.in_port = 0
+
+
+def _set_dscp(passage: _Passage, action: of.Action) -> None:
+    packet = passage.packet
+    if packet.l3 and packet.eth_type in (ETH_IPV4, ETH_IPV6):
+        _change(passage, ip_tos=action[1] << 2 | packet.headers.ip_tos & 3)
+
+
 # The header field that an action sets to its first operand.
 _FIELD_SET: Final = {
     of.SET_ETH_SRC: "eth_src",
@@ -382,6 +398,8 @@ _MODIFY: Final[dict[int, Callable[[_Passage, of.Action], None]]] = {
     of.SET_TUNNEL: _set_tunnel,
     of.LOAD_HOPS: _load_hops,
     **dict.fromkeys(_FIELD_SET, _set_field),
+    of.CLEAR_IN_PORT: _clear_in_port,
+    of.SET_DSCP: _set_dscp,
     of.PUSH_VLAN: _push_vlan,
     of.POP_VLAN: _pop_vlan,
 }

@@ -64,6 +64,7 @@ CASES: dict[str, tuple[tuple[Action, ...], list[tuple[object, ...]]]] = {
         [("udp_src", 80), ("udp_dst", 81)],
     ),
     "tos": (((flow.SET_TOS, 0xB9),), [("ip_dscp", 46), ("ip_ecn", 1)]),
+    "dscp": (((flow.SET_DSCP, 46),), [("ip_dscp", 46)]),
     "hops": (((flow.LOAD_HOPS, 3),), [("reg0", 3)]),
     "push vlan": (
         ((flow.PUSH_VLAN, 9),),
@@ -87,19 +88,45 @@ def test_an_action_is_what_ryu_reads(
         ((flow.SET_TUNNEL, 7, IP_6), (flow.OUTPUT, 1)),
         ((flow.METER, 3), (flow.CONTROLLER,)),
         ((flow.GOTO, 20),),
+        ((flow.SET_DSCP, 10), (flow.SET_TOS, 0xB9), (flow.SET_DSCP, 11)),
+        ((flow.METER, 3), (flow.SET_DSCP, 10), (flow.GOTO, 10)),
+        ((flow.SET_DSCP, 10), (flow.DELIVER, 77), (flow.DELIVER, 78)),
+        ((flow.SET_DSCP, 10), (flow.CLEAR_IN_PORT,), (flow.OUTPUT, 1)),
         ((flow.METER, 3), (flow.DEC_TTL,), (flow.GOTO, 20)),
         (),
     ],
-    ids=[*CASES, "tunnel over ipv6", "meter", "goto", "all three", "drop"],
+    ids=[
+        *CASES,
+        "tunnel over ipv6",
+        "meter",
+        "goto",
+        "dscp and tos",
+        "dscp in an instruction",
+        "two deliveries",
+        "clear in port",
+        "all three",
+        "drop",
+    ],
 )
 def test_actions_come_back_equal(actions: tuple[Action, ...]) -> None:
-    assert decode_instructions(encode_instructions(actions, 0)) == (actions, 0)
+    assert decode_instructions(encode_instructions(actions, 0)) == (actions, 0, b"")
 
 
 def test_the_fin_timeout_comes_back_beside_the_actions() -> None:
     data = encode_instructions(((flow.OUTPUT, 1),), 2)
 
-    assert decode_instructions(data) == (((flow.OUTPUT, 1),), 2)
+    assert decode_instructions(data) == (((flow.OUTPUT, 1),), 2, b"")
+
+
+def test_a_note_stands_beside_actions_and_comes_back_with_zeros() -> None:
+    data = encode_instructions(((flow.OUTPUT, 1),), 2, b"what we know")
+
+    # NXAST_NOTE (8) of vendor 0x2320, padded to a multiple of 8 bytes.
+    assert bytes.fromhex("ffff 0018 00002320 0008") + b"what we know" in data
+    actions, fin_timeout_s, note = decode_instructions(data)
+    assert actions == ((flow.OUTPUT, 1),)
+    assert fin_timeout_s == 2
+    assert note.rstrip(b"\0") == b"what we know"
 
 
 def test_a_tunnel_over_ipv6_names_the_far_end() -> None:
