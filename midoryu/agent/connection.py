@@ -25,8 +25,9 @@ _RECEIVE_BYTES: Final = 65536
 _SLOW_BYTES: Final = 1 << 20
 _STUCK_BYTES: Final = 32 << 20
 _SEND_TIMEOUT_S: Final = 5.0
-# Messages handled before what they caused is sent.
-_BATCH: Final = 32
+# Messages handled before what they caused is sent: the records of so many fill one
+# datagram to each peer, and the first of them waits for less than a millisecond.
+_BATCH: Final = 16
 # Receives that may follow each other while other green threads wait.
 _TURNS: Final = 8
 _OURS: Final = frozenset(

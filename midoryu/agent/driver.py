@@ -55,6 +55,12 @@ class EngineLike(Protocol):
     def handle(self, event: Event, now: float) -> Effects:
         """Take one event."""
 
+    def take(self, event: PacketIn, effects: Effects, now: float) -> None:
+        """Take one of several packet-ins."""
+
+    def finish(self, effects: Effects, now: float) -> None:
+        """Complete the effects of several packet-ins."""
+
     def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
         """Answer a question."""
 
@@ -72,7 +78,7 @@ class Driver:
         self._engine = engine
         self._call_later = call_later
         self._fail = fail
-        self.switch = Switch(self.handle)
+        self.switch = Switch(self.handle, self.handle_packets)
         self.write: Callable[[list[NsdbWrite]], None] = _nowhere
         self.status_written: Callable[[SetVportStatus], None] = _nowhere
         self.journal: Callable[[list[JournalWrite]], None] = _nowhere
@@ -96,6 +102,23 @@ class Driver:
         except Exception:
             self._fault(event)
             return
+        self._perform(effects, now)
+
+    def handle_packets(self, events: list[PacketIn]) -> None:
+        """Give the engine packet-ins that came at once, as `handle` does with one."""
+        self.counters["events"] += len(events)
+        now = time.monotonic()
+        effects = Effects()
+        take = self._engine.take
+        for event in events:
+            try:
+                take(event, effects, now)
+            except Exception:
+                self._fault(event)
+        try:
+            self._engine.finish(effects, now)
+        except Exception:
+            self._fault(events[-1])
         self._perform(effects, now)
 
     def handle_and_send(self, event: Event) -> None:

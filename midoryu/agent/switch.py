@@ -42,8 +42,14 @@ _METER_MOD_FAILED, _METER_EXISTS = 12, 1
 class Switch:
     """The OpenFlow side of the agent; owned by the agent's one thread."""
 
-    def __init__(self, deliver: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Event], None],
+        deliver_packets: Callable[[list[PacketIn]], None],
+    ) -> None:
         self._deliver = deliver
+        self._deliver_packets = deliver_packets
+        self._packets: list[PacketIn] = []
         self._bridge: BridgeReady | None = None
         self._connection: Connection | None = None
         self._waiting: list[Connection] = []
@@ -114,6 +120,7 @@ class Switch:
         LOG.info("datapath %016x disconnected", connection.id)
         self._connection = None
         self._out.clear()
+        self._packets.clear()
         if self._ready:
             self._ready = False
             self._deliver(SwitchDisconnected())
@@ -159,8 +166,10 @@ class Switch:
             if not self._ready:
                 self.counters["packet_ins_before_ready"] += 1
                 return
-            self._deliver(PacketIn(*wire_decode.decode_packet_in(message)))
-        elif kind == wire.FLOW_REMOVED:
+            self._packets.append(PacketIn(*wire_decode.decode_packet_in(message)))
+            return
+        self._hand_over()
+        if kind == wire.FLOW_REMOVED:
             self.counters["flow_removed"] += 1
             if self._ready:
                 self._deliver(FlowRemoved(*wire_decode.decode_flow_removed(message)))
@@ -168,6 +177,12 @@ class Switch:
             self._error(wire_decode.decode_error(message))
         elif kind == wire.MULTIPART_REPLY:
             self._flow_stats(message)
+
+    def _hand_over(self) -> None:
+        """Deliver the packet-ins that came since the last call, in their order."""
+        if self._packets:
+            packets, self._packets = self._packets, []
+            self._deliver_packets(packets)
 
     def _flow_stats(self, message: bytes) -> None:
         bridge = self._bridge
@@ -247,7 +262,8 @@ class Switch:
             failed.append((value, error))
 
     def flush(self) -> None:
-        """Send everything queued with one call."""
+        """Deliver what came, and send everything queued with one call."""
+        self._hand_over()
         if not self._out or self._connection is None:
             return
         data = b"".join(self._out)

@@ -23,6 +23,7 @@ from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
 from midoryu.simulation.outcome import StateWanted, Wanted
 from midoryu.simulation.walk import World
+from midoryu.state.connection import Connection
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
 from midoryu.topology.model import Host, Lease
@@ -58,6 +59,8 @@ class Core:
         )
         self.nat = NatTable()
         self.world = World(self.topology, self.connections, self.nat)
+        self.made: dict[frozenset[int], list[Connection]] = {}
+        """New and changed records by the peers that they still have to go to."""
         self.flows = FlowIndex()
         self.waiting = WaitingRoom(config.max_waiting, config.max_waiting_per_vport)
         self.replicator: Replicator | None = None
@@ -70,6 +73,8 @@ class Core:
         """When what packets wait for was asked for last."""
         self.orphans: dict[Match, Flow] = {}
         """Flows of an earlier agent that are not adopted yet."""
+        self.recalled: set[int] = set()
+        """Records from flows of an earlier agent that peers were not told of yet."""
         self.adopt_at = now
         """When to try next."""
         self.learned_macs: dict[tuple[int, int], float] = {}

@@ -64,13 +64,30 @@ class Engine:
         """
         effects = Effects()
         if isinstance(event, PacketIn):
-            self._packet_in(event, effects, now)
+            self.take(event, effects, now)
         elif isinstance(event, Tick):
             self._tick(effects, now)
         else:
             _LANES[type(event)](self._core, event, effects, now)
-        effects.deadline = self._deadline(now)
+        self.finish(effects, now)
         return effects
+
+    def take(self, event: PacketIn, effects: Effects, now: float) -> None:
+        """Take one of several packet-ins that came at once; `finish` has to follow.
+
+        Their records go to each peer together: that costs a fraction of a datagram
+        for each, here and there.
+        """
+        places = self._core.places
+        if event.in_port == places.state_ofport and places.state_ofport:
+            self._state(event.frame, effects, now)
+        else:
+            packet_lane.handle(self._core, event, effects, now)
+
+    def finish(self, effects: Effects, now: float) -> None:
+        """Complete the effects of one event, or of several packet-ins."""
+        state_lane.push_made(self._core, effects, now)
+        effects.deadline = self._deadline(now)
 
     def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
         """Answer a question about what this engine knows, as JSON-able values.
@@ -79,13 +96,6 @@ class Engine:
             ValueError: the query or one of its arguments is unknown.
         """
         return report.answer(self._core, query, arguments, now)
-
-    def _packet_in(self, event: PacketIn, effects: Effects, now: float) -> None:
-        places = self._core.places
-        if event.in_port == places.state_ofport and places.state_ofport:
-            self._state(event.frame, effects, now)
-        else:
-            packet_lane.handle(self._core, event, effects, now)
 
     def _state(self, frame: bytes, effects: Effects, now: float) -> None:
         core = self._core

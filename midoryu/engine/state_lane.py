@@ -56,8 +56,21 @@ def commit(
     memory.remember(core, connection, effects, now)
     if core.replicator is not None:
         peers = interested_peers(core, connection, flooded)
-        send(core, core.replicator.push((connection,), peers, now), effects)
+        if peers:
+            core.made.setdefault(peers, []).append(connection)
+        if core.config.hold_first_packet_s > 0:
+            # Whether its packet has to wait is asked next.
+            push_made(core, effects, now)
     return connection
+
+
+def push_made(core: Core, effects: Effects, now: float) -> None:
+    """Push the records that were made since the last call, to each peer together."""
+    if not core.made or core.replicator is None:
+        return
+    made, core.made = core.made, {}
+    for peers, connections in made.items():
+        send(core, core.replicator.push(connections, peers, now), effects)
 
 
 def interested_peers(

@@ -27,6 +27,15 @@ class Scripted:
             raise found
         return found
 
+    def take(self, event: PacketIn, effects: Effects, now: float) -> None:
+        self.events.append(event)
+        effects.log.append((logging.ERROR, f"took {event.frame!r}"))
+        if event.frame == b"odd":
+            raise RuntimeError("odd")
+
+    def finish(self, effects: Effects, now: float) -> None:
+        effects.log.append((logging.ERROR, "finished"))
+
     def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
         return query
 
@@ -65,6 +74,17 @@ def test_a_fault_in_one_packet_is_counted_and_logged_once(caplog) -> None:
     assert driver.counters["faults"] == 3
     assert len(engine.events) == 3
     assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 1
+
+
+def test_a_fault_in_one_of_several_packets_leaves_the_others_alone(caplog) -> None:
+    driver, engine, _ = driver_of({})
+
+    driver.handle_packets([PacketIn(1, b"a"), PacketIn(2, b"odd"), PacketIn(3, b"b")])
+
+    assert [event.in_port for event in engine.events] == [1, 2, 3]
+    assert driver.counters["faults"] == 1
+    said = [r.getMessage() for r in caplog.records if r.name == "midoryu.engine"]
+    assert said == ["took b'a'", "took b'odd'", "took b'b'", "finished"]
 
 
 def test_a_fault_in_what_the_agent_stands_on_ends_the_process() -> None:

@@ -58,7 +58,7 @@ def message(kind: int, body: bytes, xid: int) -> bytes:
 def ready_switch() -> tuple[Switch, Line, list[Event]]:
     """Give a switch whose engine has it."""
     events: list[Event] = []
-    switch, line = Switch(events.append), Line(BRIDGE.dpid)
+    switch, line = Switch(events.append, events.extend), Line(BRIDGE.dpid)
     switch.bridge_ready(BRIDGE)
     switch.connected(line)  # type: ignore[arg-type]
     xid = int.from_bytes(line.messages()[-1][4:8], "big")
@@ -76,7 +76,7 @@ def error(xid: int, kind: int, code: int) -> bytes:
 
 def test_a_switch_waits_until_the_bridge_is_known() -> None:
     events: list[Event] = []
-    switch, line = Switch(events.append), Line(BRIDGE.dpid)
+    switch, line = Switch(events.append, events.extend), Line(BRIDGE.dpid)
 
     switch.connected(line)  # type: ignore[arg-type]
     assert line.sent == b""
@@ -146,7 +146,7 @@ def test_a_meter_that_exists_is_changed_instead() -> None:
 
 def test_flows_that_cannot_be_read_are_removed() -> None:
     events: list[Event] = []
-    switch, line = Switch(events.append), Line(BRIDGE.dpid)
+    switch, line = Switch(events.append, events.extend), Line(BRIDGE.dpid)
     switch.bridge_ready(BRIDGE)
     switch.connected(line)  # type: ignore[arg-type]
     xid = int.from_bytes(line.messages()[-1][4:8], "big")
@@ -193,7 +193,7 @@ def test_what_has_no_bytes_is_told_with_its_reason() -> None:
 
 def test_a_packet_in_before_the_engine_has_the_switch_is_counted() -> None:
     events: list[Event] = []
-    switch, line = Switch(events.append), Line(BRIDGE.dpid)
+    switch, line = Switch(events.append, events.extend), Line(BRIDGE.dpid)
     switch.bridge_ready(BRIDGE)
     switch.connected(line)  # type: ignore[arg-type]
     match = struct.pack(">HHII4x", 1, 12, 0x80000004, 3)
@@ -204,3 +204,22 @@ def test_a_packet_in_before_the_engine_has_the_switch_is_counted() -> None:
 
     assert not [event for event in events if isinstance(event, PacketIn)]
     assert switch.counters["packet_ins_before_ready"] == 1
+
+
+def test_packets_that_come_at_once_are_delivered_at_once_and_in_order() -> None:
+    came: list[object] = []
+    switch, line, _ = ready_switch()
+    switch._deliver, switch._deliver_packets = came.append, came.append
+    match = struct.pack(">HHII4x", 1, 12, 0x80000004, 3)
+    head = struct.pack(">IHBBQ", 0xFFFFFFFF, 1, 0, 0, 0)
+
+    for frame in (b"a", b"b"):
+        data = message(wire.PACKET_IN, head + match + b"\0\0" + frame, 1)
+        switch.receive(line, wire.PACKET_IN, data)  # type: ignore[arg-type]
+    assert came == []
+    switch.receive(line, wire.ERROR, error(1, 5, 1))  # type: ignore[arg-type]
+    switch.flush()
+
+    packets, refused = came
+    assert packets == [PacketIn(3, b"a"), PacketIn(3, b"b")]
+    assert isinstance(refused, FlowRefused)

@@ -46,6 +46,25 @@ def test_a_new_record_leaves_with_the_packet_that_made_it() -> None:
     assert known.owner == bench.b.key("node1")
 
 
+def test_records_of_packets_that_came_at_once_leave_together() -> None:
+    bench = bench_with_peer()
+    effects = Effects()
+    for sport in (40001, 40002, 40003):
+        frame = bench.frame(sport=sport)
+        bench.engine.take(PacketIn(11, frame), effects, bench.now)
+    assert effects.state_pushes == []
+
+    bench.engine.finish(effects, bench.now)
+
+    (push,) = effects.state_pushes
+    sent = bench.peer.receive(push.frame, bench.now).records
+    assert [one.original[2] for one in sent] == [40001, 40002, 40003]
+    assert len(effects.flow_mods) == len(effects.packet_outs) == 3
+    assert effects.deadline is not None
+    bench.engine.finish(effects, bench.now)
+    assert len(effects.state_pushes) == 1
+
+
 def test_a_host_that_is_not_interested_is_sent_nothing() -> None:
     bench = Bench(office(masquerade=True))
     bench.greet()
@@ -206,6 +225,7 @@ def test_a_changed_record_keeps_its_id_and_frees_its_old_ports() -> None:
     changed = replace(known, translations=(bench.source_nat(6401),), version=1)
     effects = Effects()
     kept = state_lane.commit(bench.core, changed, (), effects, bench.now)
+    state_lane.push_made(bench.core, effects, bench.now)
     assert (kept.id, kept.translations[0].port) == (known.id, 6401)
     assert bench.counters["connections changed"] == 1
     assert len(effects.state_pushes) == 1
