@@ -86,6 +86,8 @@ class Packet:
     """Source (NS) or target (NA) link-layer address option, 0 where absent."""
     embedded: Embedded | None = None
     """What an ICMP error quotes; None for other packets and for a cut quote."""
+    borrowed: bool = False
+    """A later fragment with protocol, ports and flags of its first (`fragment.lend`)."""
 
 
 @dataclass(**SLOTS)
