@@ -6,13 +6,17 @@ go on forwarding. As soon as the records are back, a specimen of each flow's pac
 simulated; the flow that comes out replaces the old one in place (same match), and from
 then on it has tags and a record like any other. `change_lane` collects the flows, the
 engine's tick calls `step`.
+
+A record that only this host had stands in its flows (`memory.note`): it is back before
+anything else. Where such a flow has no note, the simulation makes the record anew if
+it would do just what the flow does.
 """
 
 from __future__ import annotations
 
 from typing import Final, Union
 
-from midoryu.engine import state_lane
+from midoryu.engine import memory, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry
@@ -23,6 +27,7 @@ from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
 from midoryu.simulation.outcome import Blocked, Drop, Flood, Forward, Reason, Simulation
 from midoryu.simulation.simulator import simulate
+from midoryu.state.connection import Phase, supersedes
 from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
 
@@ -34,9 +39,13 @@ GIVE_UP_S: Final = 30.0
 LACKING_S: Final = 5.0
 _BATCH: Final = 500
 ADOPTED: Final[Tag] = ("adopted",)
+# Phases that a connection in use does not leave for an earlier one.
+_LASTING: Final = frozenset((Phase.TCP_ESTABLISHED, Phase.UDP))
 
 
-def collect(core: Core, standing: tuple[Flow, ...], effects: Effects) -> None:
+def collect(
+    core: Core, standing: tuple[Flow, ...], effects: Effects, now: float
+) -> None:
     """Take in reactive flows that stand in the switch and are not in the index."""
     for flow in standing:
         if core.flows.get(flow.cookie) is not None:
@@ -45,13 +54,53 @@ def collect(core: Core, standing: tuple[Flow, ...], effects: Effects) -> None:
             # A drop is cheap to decide again, and nobody's connection.
             effects.flow_mods.append(RemoveFlow(flow))
             continue
+        _recall(core, flow, effects, now)
         core.flows.add(Entry(flow, frozenset((ADOPTED,))))
         core.orphans[flow.match] = flow
         core.counters["flows found"] += 1
 
 
+def _recall(core: Core, flow: Flow, effects: Effects, now: float) -> None:
+    """Take back the record that a flow keeps; the flow stands, so it is in use."""
+    connection = memory.noted(core, flow, now)
+    if connection is None:
+        return
+    old = core.connections.get(connection.id)
+    if old is not None and not supersedes(connection, old):
+        # The flow of one direction was made in an earlier phase than that of the other.
+        phase = connection.phase if connection.phase in _LASTING else None
+        core.connections.touch(connection.id, now, phase)
+        return
+    if old is not None:
+        core.nat.release(old)
+    keys = core.connections.insert(connection, now)
+    if not keys:
+        core.counters["connections refused"] += 1
+        return
+    core.nat.commit(connection, now)
+    core.invalidate(keys, effects, now)
+    memory.remember(core, connection, effects, now)
+    core.recalled.add(connection.id)
+    core.counters["connections from flows"] += 1
+
+
+def _tell(core: Core, effects: Effects, now: float) -> None:
+    """Tell peers of records from flows: one end may have moved to them meanwhile."""
+    if core.replicator is None or not core.places.ofport_by_vport:
+        return
+    for connection_id in core.recalled:
+        connection = core.connections.get(connection_id)
+        if connection is not None:
+            peers = state_lane.interested_peers(core, connection)
+            datagrams = core.replicator.push((connection,), peers, now)
+            state_lane.send(core, datagrams, effects)
+    core.recalled.clear()
+
+
 def step(core: Core, effects: Effects, now: float) -> None:
     """Adopt what can be adopted now."""
+    if core.recalled:
+        _tell(core, effects, now)
     if not core.orphans or now < core.adopt_at:
         return
     core.adopt_at = now + RETRY_S
@@ -92,7 +141,7 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
         return False
     if _may_lack_record(simulation) and now - core.started < LACKING_S:
         return False
-    adopted = _made_own(core, flow, simulation, in_port)
+    adopted = _made_own(core, flow, simulation, in_port, now)
     if adopted is None:
         _remove(core, flow, effects)
     else:
@@ -143,7 +192,7 @@ def _remember(
 
 
 def _made_own(
-    core: Core, flow: Flow, simulation: Simulation, in_port: int
+    core: Core, flow: Flow, simulation: Simulation, in_port: int, now: float
 ) -> Union[Entry, None]:
     """Return the flow as this agent would have made it, None where there is none."""
     vports = translation.vports_of(simulation.outcome)
@@ -152,6 +201,7 @@ def _made_own(
     if not forwards or not translation.is_installable(simulation):
         return None
     found = simulation.found
+    connection = found.connection.id if found is not None else 0
     return Entry(
         Flow(
             table=flow.table,
@@ -162,9 +212,10 @@ def _made_own(
             idle_timeout_s=core.config.flow_idle_timeout_s,
             fin_timeout_s=flow.fin_timeout_s,
             notify_removed=True,
+            note=memory.note(core, connection, now),
         ),
         frozenset(simulation.tags).union(outputs.tags),
-        found.connection.id if found is not None else 0,
+        connection,
         found is not None and bool(found.direction),
     )
 

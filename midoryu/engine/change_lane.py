@@ -239,6 +239,7 @@ def switch_connected(
         core,
         tuple(f for f in event.flows if pipeline.cookie_kind(f.cookie) == reactive),
         effects,
+        now,
     )
     _bind_all(core, effects, now)
     if core.replicator is not None:

@@ -262,7 +262,7 @@ def _carry_out(
         actions = translation.rewrites(simulation) + actions
     if installable and len(core.flows) < core.config.max_flows:
         tags = frozenset(simulation.tags).union(outputs.tags)
-        flow = _flow(core, event, simulation, actions, connection)
+        flow = _flow(core, event, simulation, actions, connection, now)
         _install(core, Entry(flow, tags, connection, _returns(simulation)), effects)
     if not outputs.actions:
         return
@@ -286,6 +286,7 @@ def _flow(
     simulation: Simulation,
     actions: tuple[tuple[int, ...], ...],
     connection: int,
+    now: float,
 ) -> Flow:
     config = core.config
     is_tcp = connection != 0 and simulation.packet.ip_proto == protocol.TCP
@@ -299,6 +300,7 @@ def _flow(
         hard_timeout_s=0 if actions else _drop_timeout_s(core, simulation),
         fin_timeout_s=config.fin_timeout_s if is_tcp and actions else 0,
         notify_removed=True,
+        note=memory.note(core, connection, now) if connection and actions else b"",
     )
 
 

@@ -74,7 +74,7 @@ class Flow:
     notify_removed: bool = False
     """Ask for a flow-removed message."""
     note: bytes = b""
-    """What the switch keeps for us and never looks at; may come back longer by zeros."""
+    """What the switch keeps for us; comes back with zeros at its end."""
 
 
 @dataclass(frozen=True, **SLOTS)

@@ -36,7 +36,7 @@ from midoryu.state.connection import Connection, Direction, TranslationKind
 from midoryu.state.lifetime import first_phase
 from midoryu.topology.model import CT_NEW, Vport
 from midoryu.topology.snapshot import NetworkView
-from midoryu.topology.tag import device_tag, flood_tag, vport_tag
+from midoryu.topology.tag import device_tag, flood_tag, interest_tag, vport_tag
 
 # Devices that one packet may cross; more is a loop.
 DEVICE_BUDGET: Final = 32
@@ -329,7 +329,8 @@ def _moved(walk: Walk, outcome: Outcome, egress_device: int) -> Union[Connection
         return None
     if not isinstance(outcome, Forward):
         return None
-    now_at = (walk.ingress.key, egress_device, outcome.vport)
+    ingress = _ingress_of(walk, connection)
+    now_at = (ingress.key, egress_device, outcome.vport)
     was_at = (
         connection.ingress_vport,
         connection.egress_device,
@@ -339,8 +340,26 @@ def _moved(walk: Walk, outcome: Outcome, egress_device: int) -> Union[Connection
         return None
     return replace(
         connection,
-        ingress_device=walk.ingress.device,
-        ingress_vport=walk.ingress.key,
+        ingress_device=ingress.device,
+        ingress_vport=ingress.key,
         egress_device=egress_device,
         egress_vport=outcome.vport,
     )
+
+
+def _ingress_of(walk: Walk, connection: Connection) -> Vport:
+    """Return the vport where a record shall say that its forward packets come in.
+
+    Members of one ingress set are equal ways in, and a sender may use them by turns:
+    the record stays with the member that it names, while that is up.
+    """
+    was, now = connection.ingress_vport, walk.ingress
+    topology = walk.world.topology
+    vport = topology.vport(was) if was != now.key else None
+    if vport is None or vport.device != now.device or not topology.is_up(vport):
+        return now
+    if not any(now.key in one.vports for one in topology.ingress_sets(was)):
+        return now
+    # When either ceases to be so, the packet's flow has to be thought over.
+    walk.tags.update((vport_tag(was), interest_tag(was)))
+    return vport

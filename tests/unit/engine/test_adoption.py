@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from midoryu.engine.adoption import GIVE_UP_S
 from midoryu.engine.event import InterfacesChanged, JournalRead
 from midoryu.openflow import pipeline
@@ -95,6 +97,7 @@ def test_flows_of_a_connection_hold_its_record_again() -> None:
 
 def test_a_flow_whose_record_has_not_come_back_stays_as_it_is() -> None:
     _, made, _ = earlier(masquerade=True)
+    made = replace(made, note=b"")
     bench = later(made, masquerade=True)
     effects = bench.wait(2.1)
     assert (installed(effects), removed(effects)) == ([], [])
@@ -102,6 +105,49 @@ def test_a_flow_whose_record_has_not_come_back_stays_as_it_is() -> None:
     effects = bench.wait(5.0)
     assert (installed(effects), removed(effects)) == ([], [])
     assert made.match in bench.core.orphans
+
+
+def test_a_flow_brings_back_the_record_that_only_its_host_had() -> None:
+    old, made, back = earlier(masquerade=True)
+    (known,) = old.core.connections
+    bench = later(made, back, masquerade=True)
+    # At once, before peers have had their say: its packets may miss their flows.
+    (connection,) = bench.core.connections
+    assert connection.id == known.id
+    assert connection.translations == known.translations
+    assert connection.phase is known.phase
+    effects = bench.wait(2.1)
+    assert {f.match for f in installed(effects)} == {made.match, back.match}
+    assert all(f.note for f in installed(effects))
+    assert bench.core.orphans == {}
+    assert bench.counters["connections from flows"] == 1
+
+
+def test_a_note_comes_back_from_the_switch_with_zeros_at_its_end() -> None:
+    _, made, _ = earlier(masquerade=True)
+    bench = later(replace(made, note=made.note + bytes(6)), masquerade=True)
+    assert len(bench.core.connections) == 1
+
+
+@pytest.mark.parametrize("note", [b"x", b"\x01\0\x39", bytes(64), b"\xff" * 64])
+def test_a_note_that_means_nothing_is_counted_and_its_flow_stays(note: bytes) -> None:
+    _, made, _ = earlier(masquerade=True)
+    bench = later(replace(made, note=note), masquerade=True)
+    assert len(bench.core.connections) == 0
+    assert bench.counters["notes refused"] == 1
+    assert made.match in bench.core.orphans
+
+
+def test_a_record_known_better_is_not_undone_by_a_flow() -> None:
+    old, made, _ = earlier(masquerade=True)
+    (known,) = old.core.connections
+    bench = Bench(office(masquerade=True), start=False, epoch=6)
+    bench.read_topology()
+    newer = replace(known, version=known.version + 1)
+    bench.core.connections.insert(newer, bench.now)
+    bench.connect(made)
+    (connection,) = bench.core.connections
+    assert connection is newer
 
 
 def test_a_record_from_the_journal_lets_its_flow_be_adopted() -> None:

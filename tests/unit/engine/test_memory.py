@@ -6,7 +6,7 @@ from __future__ import annotations
 from midoryu.engine import memory
 from midoryu.engine.core import SYNC_LIMIT_S
 from midoryu.engine.effect import Effects, JournalWrite
-from midoryu.engine.event import JournalRead
+from midoryu.engine.event import InterfacesChanged, JournalRead
 from midoryu.replication.entry import (
     Context,
     Hello,
@@ -16,7 +16,7 @@ from midoryu.replication.entry import (
     encode_record,
 )
 from midoryu.state.connection import Connection, Phase
-from tests.helpers.bench import Bench, office
+from tests.helpers.bench import Bench, installed, office, removed
 
 
 def journal(bench: Bench) -> list[JournalWrite]:
@@ -136,3 +136,36 @@ def test_nat_ports_of_the_journal_are_not_given_out_again() -> None:
     ports = [one.port for r in bench.core.connections for one in r.translations]
     assert ports.count(6428) == 1
     assert len(ports) > 60
+
+
+def test_a_flow_keeps_its_record_where_both_ends_are_here() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    (made,) = installed(bench.send("web/vm1", bench.frame()))
+    (connection,) = bench.core.connections
+    kept = memory.noted(bench.core, made, bench.now)
+    assert kept is not None
+    assert (kept.id, kept.owner) == (connection.id, connection.owner)
+    assert kept.translations == connection.translations
+
+
+def test_a_flow_whose_other_end_is_on_another_host_keeps_nothing() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    bench.send("web/vm1", bench.frame())
+    (connection,) = bench.core.connections
+    assert memory.note(bench.core, connection.id, bench.now) != b""
+    bench.do(InterfacesChanged({"web/vm1": 11}))
+    assert memory.note(bench.core, connection.id, bench.now) == b""
+    assert memory.note(bench.core, 1, bench.now) == b""
+
+
+def test_what_the_journal_brings_late_removes_flows_made_without_it() -> None:
+    bench = Bench(office(masquerade=True))
+    bench.lease()
+    frame = bench.reply(dport=6428)
+    (drop,) = installed(bench.send("r/up", frame))
+    assert drop.actions == ()
+    record = bench.record(translations=(bench.source_nat(6428),))
+    read(bench, (encode_record(record, 0, bench.now), 0.0))
+    assert [flow.cookie for flow in removed(bench.done[-1])] == [drop.cookie]

@@ -12,12 +12,14 @@ from midoryu.simulation.outcome import (
     Forward,
     MacSeen,
     Reason,
+    Simulation,
 )
 from midoryu.simulation.simulator import simulate_emission
 from midoryu.simulation.walk import World
-from midoryu.state.connection import Direction, state_keys
+from midoryu.state.connection import Connection, Direction, state_keys
 from midoryu.state.table import ConnectionTable
 from midoryu.topology import model
+from midoryu.topology.tag import interest_tag, vport_tag
 from tests.helpers import frames
 from tests.helpers.builder import Builder, cloud
 from tests.helpers.worlds import FAMILIES, V4, Family, Overlay, two_networks
@@ -127,8 +129,10 @@ def test_connection_that_leaves_by_another_uplink_changes_its_record() -> None:
     assert record.egress_vport == left_by, "what is in the table does not change"
 
 
-def test_connection_that_enters_elsewhere_changes_its_record() -> None:
-    overlay = Overlay(cloud(filters=False))
+def enter_by_turns(
+    overlay: Overlay, between: model.Vport | None = None
+) -> tuple[Connection, Simulation]:
+    """Let a connection begin at one gateway and go on at the other."""
     frame = frames.tcp(
         OUTSIDE,
         "203.0.113.20",
@@ -138,13 +142,51 @@ def test_connection_that_enters_elsewhere_changes_its_record() -> None:
     )
     overlay.carry("provider/uplink1", frame)
     (record,) = overlay.connections
+    if between is not None:
+        overlay.change(between)
     other = bytes.fromhex(overlay.mac("provider/uplink4").replace(":", "")) + frame[6:]
+    return record, overlay.send("provider/uplink4", other)
 
-    moved = overlay.send("provider/uplink4", other).connection
 
-    assert moved is not None
-    assert moved.id == record.id
-    assert moved.ingress_vport == overlay.key("provider/uplink4")
+def test_connection_that_enters_by_another_member_of_its_set_keeps_its_record() -> None:
+    overlay = Overlay(cloud(filters=False))
+
+    record, simulation = enter_by_turns(overlay)
+
+    assert simulation.found is not None
+    assert simulation.found.connection is record
+    assert simulation.connection is None
+
+
+def test_connection_that_enters_elsewhere_changes_its_record() -> None:
+    builder = cloud(filters=False)
+    builder.ingress_set("uplinks", "provider/uplink1")
+    overlay = Overlay(builder)
+
+    record, simulation = enter_by_turns(overlay)
+
+    assert simulation.connection is not None
+    assert simulation.connection.id == record.id
+    assert simulation.connection.ingress_vport == overlay.key("provider/uplink4")
+
+
+def test_connection_whose_member_went_down_names_the_one_that_it_enters_by() -> None:
+    overlay = Overlay(cloud(filters=False))
+    row = overlay.vport("provider/uplink1")
+
+    _, simulation = enter_by_turns(overlay, replace(row, up=False))
+
+    assert simulation.connection is not None
+    assert simulation.connection.ingress_vport == overlay.key("provider/uplink4")
+
+
+def test_flow_of_another_member_goes_when_the_set_or_the_member_changes() -> None:
+    overlay = Overlay(cloud(filters=False))
+    up1 = overlay.key("provider/uplink1")
+
+    _, simulation = enter_by_turns(overlay)
+
+    assert {interest_tag(up1), vport_tag(up1)} <= simulation.tags
 
 
 def test_full_table_refuses_a_new_connection() -> None:
