@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from midoryu.nsdb import export_l2
 from midoryu.nsdb.file_chain import ETHERTYPES, PROTOCOLS
 from midoryu.nsdb.file_link import stable_mac
 from midoryu.nsdb.item import Item, is_foreign, items_of
@@ -88,6 +89,8 @@ def topology(items: Iterable[Item]) -> Words:
             item.name: _list(item.columns["members"]) for item in names("Address_Group")
         },
         "ingress_sets": _ingress_sets(names("Port_Group"), names("Port")),
+        "qos": {item.name: export_l2.qos(item) for item in names("Qos")},
+        "mirrors": export_l2.mirrors(names("Mirror"), names("Port")),
     }
     kept = {name: section for name, section in sections.items() if section}
     return kept or {"networks": {}}
@@ -145,6 +148,7 @@ def _device(item: Item) -> Words:
             words[word] = columns[f"{word}_chain"]
     if columns.get("mtu"):
         words["mtu"] = columns["mtu"]
+    words.update(export_l2.options(item))
     return words
 
 
@@ -156,7 +160,7 @@ def _is_implied(port: Item) -> bool:
         return False
     plain = not any(columns[column] for _, column in _PORT_WORDS)
     plain = plain and not columns["port_security"] and not columns["allowed"]
-    plain = plain and not columns["mtu"]
+    plain = plain and not columns["mtu"] and not export_l2.options(port)
     return bool(plain and columns["up"])
 
 
@@ -181,6 +185,7 @@ def _port(port: Item, networks: Container[str]) -> Words:
     if columns["mss_clamp"]:
         clamp = columns["mss_clamp"]
         words["mss_clamp"] = True if clamp == MSS_OF_MTU else clamp
+    words.update(export_l2.options(port))
     return words
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from midoryu.errors import NsdbError
 from midoryu.nsdb.schema import MAX_KEY
 
-KEYED_TABLES: Final = ("Host", "Network", "Router", "Port")
+KEYED_TABLES: Final = ("Host", "Network", "Router", "Port", "Mirror")
 
 
 def key_of(table: str, name: str) -> int:

@@ -19,6 +19,8 @@ _SEEN: Final = (
     ("Port_Status", "host"),
     ("Mac", "network"),
     ("Mac", "port"),
+    ("Multicast_Member", "network"),
+    ("Multicast_Member", "port"),
     ("Arp", "router"),
     ("Nat_Lease", "router"),
     ("Nat_Lease", "host"),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Union
 
 from midoryu.errors import TopologyError
+from midoryu.nsdb import l2_rows
 from midoryu.nsdb.row_view import RowView
 from midoryu.nsdb.schema import (
     allowed_from_text,
@@ -58,6 +59,8 @@ def natural_key(value: model.Row) -> tuple[object, ...]:
         return kind, value.router, value.address
     if isinstance(value, model.Lease):
         return kind, value.router, value.address, value.block
+    if isinstance(value, model.MulticastMember):
+        return kind, value.network, value.group, value.vport
     if isinstance(value, model.Host):
         return kind, value.name
     return kind, value.key
@@ -95,6 +98,7 @@ def _network(row: Any) -> model.Network:
         _optional_uuid(row.ingress_chain),
         _optional_uuid(row.egress_chain),
         mtu=row.mtu[0] if row.mtu else 0,
+        **l2_rows.network_options(row),
     )
 
 
@@ -124,7 +128,7 @@ def _vport(row: Any) -> model.Vport:
         addresses=tuple(sorted(map(interface_from_text, row.addresses))),
         peer=peer,
         host=_optional_key(row.host),
-        iface_id="" if peer else row.interface_id,
+        iface_id="" if peer or row.parent else row.interface_id,
         up=row.up,
         ingress_chain=_optional_uuid(row.ingress_chain),
         egress_chain=_optional_uuid(row.egress_chain),
@@ -132,6 +136,7 @@ def _vport(row: Any) -> model.Vport:
         allowed=tuple(sorted(map(allowed_from_text, row.allowed))),
         mtu=row.mtu[0] if row.mtu else 0,
         mss_clamp=row.mss_clamp[0] if row.mss_clamp else 0,
+        **l2_rows.vport_options(row),
     )
 
 
@@ -284,4 +289,7 @@ CONVERTERS: Final[dict[str, Callable[[Any], Union[model.Row, None]]]] = {
     "Nat_Lease": _lease,
     "Mac": _mac_entry,
     "Arp": _neighbor,
+    "Qos": l2_rows.qos,
+    "Mirror": l2_rows.mirror,
+    "Multicast_Member": l2_rows.multicast_member,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from midoryu.errors import TopologyError
+from midoryu.nsdb import file_l2
 from midoryu.nsdb.document import Entry, load
 from midoryu.nsdb.draft import Draft, PortDraft, check_name, reference
 from midoryu.nsdb.file_chain import read_chains, read_groups
@@ -40,9 +41,18 @@ MTU_RANGE: Final = (68, 0xFFFF)
 # An MTU of 88 less 40 bytes of headers; RFC 9293, section 3.1 (16 bits).
 MSS_RANGE: Final = (48, MSS_OF_MTU - 1)
 
-SECTIONS: Final = ("hosts", "networks", "routers", "chains", "groups", "ingress_sets")
+SECTIONS: Final = (
+    "hosts",
+    "networks",
+    "routers",
+    "chains",
+    "groups",
+    "ingress_sets",
+    "qos",
+    "mirrors",
+)
 DEVICE_FIELDS: Final = ("ports", "up", "ingress", "egress")
-NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu")
+NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu", *file_l2.NETWORK_FIELDS)
 ROUTER_FIELDS: Final = (*DEVICE_FIELDS, "routes", "masquerade", "dnat", "floating")
 PORT_FIELDS: Final = (
     "host",
@@ -59,6 +69,7 @@ PORT_FIELDS: Final = (
     "egress",
     "mtu",
     "mss_clamp",
+    *file_l2.PORT_FIELDS,
 )
 
 
@@ -94,11 +105,15 @@ def parse(text: str, file: str) -> dict[ItemId, Item]:
         _read_hosts(draft, top["hosts"])
     read_groups(draft)
     read_chains(draft)
+    file_l2.read_qos(draft)
     for name, entry in draft.networks.items():
         _read_device(draft, name, entry, is_router=False)
     for name, entry in draft.routers.items():
         _read_device(draft, name, entry, is_router=True)
     join_links(draft)
+    file_l2.join_parents(draft)
+    if "mirrors" in top:
+        file_l2.read_mirrors(draft, top["mirrors"])
     for name, entry in draft.routers.items():
         read_router(draft, name, entry)
     if "ingress_sets" in top:
@@ -130,6 +145,8 @@ def _add_host(draft: Draft, name: str, underlay: int | None, entry: Entry) -> No
 def _read_device(draft: Draft, name: str, entry: Entry, *, is_router: bool) -> None:
     fields = entry.fields(ROUTER_FIELDS if is_router else NETWORK_FIELDS)
     columns: dict[str, Value] = {"name": name, **_common(draft, fields)}
+    if not is_router:
+        columns.update(file_l2.network_columns(draft, fields))
     draft.add("Router" if is_router else "Network", columns, entry)
     ports = fields["ports"].entries() if "ports" in fields else {}
     for port, port_entry in ports.items():
@@ -153,7 +170,7 @@ def _common(draft: Draft, fields: dict[str, Entry]) -> dict[str, Value]:
 def _read_port(draft: Draft, port: PortDraft) -> None:
     fields = port.entry.fields(PORT_FIELDS)
     draft.ports[port.device, port.name] = port
-    port.columns = _common(draft, fields)
+    port.columns = {**_common(draft, fields), **file_l2.port_columns(draft, fields)}
     _read_place(draft, port, fields)
     _read_link(draft, port, fields)
     mac = fields["mac"].parsed(mac_from_text) if "mac" in fields else None

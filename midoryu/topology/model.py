@@ -14,6 +14,16 @@ from typing import Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.packet.address import Prefix
+from midoryu.topology.balancer import Balancer as Balancer
+from midoryu.topology.balancer import HealthMonitor as HealthMonitor
+from midoryu.topology.balancer import MemberStatus as MemberStatus
+from midoryu.topology.balancer import Pool as Pool
+from midoryu.topology.balancer import PoolMember as PoolMember
+from midoryu.topology.balancer import Vip as Vip
+from midoryu.topology.l2 import Mirror as Mirror
+from midoryu.topology.l2 import MulticastMember as MulticastMember
+from midoryu.topology.l2 import Qos as Qos
+from midoryu.topology.service import Subnet as Subnet
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -40,6 +50,18 @@ class Network:
     """Chain for frames that leave the device; "" for none."""
     mtu: int = 0
     """Largest IP packet, bytes; 0 for what tunnels carry (`topology.mtu`)."""
+    multicast_snooping: bool = False
+    """IP multicast goes to those who asked for it (IGMP, MLD; RFC 4541)."""
+    flood_unregistered: bool = False
+    """With snooping: a group that nobody asked for goes everywhere."""
+    vlan_transparent: bool = False
+    """Frames with a VLAN tag pass; they are dropped otherwise."""
+    forward_bpdu: bool = False
+    """Frames to 01-80-C2-00-00-0x (STP, LLDP, LACP, pause) pass."""
+    mac_limit: int = 0
+    """Learned MAC addresses at most; 0 for the agents' own bound."""
+    qos: str = ""
+    """Policy of vports that have none themselves; "" for none."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -88,11 +110,30 @@ class Vport:
     """Let in only `mac`+`addresses` and `allowed` as sources."""
     allowed: tuple[tuple[int, Prefix], ...] = ()
     """Further (MAC, prefix) sources; MAC 0 stands for the vport's own."""
+    parent: int = 0
+    """Vport whose interface carries this one's frames, tagged; 0 for no sub-port."""
+    vlan: int = 0
+    """Tag of a sub-port, 1..4094; 0 for none."""
+    qos: str = ""
+    """Policy; "" for its network's."""
+    storm_pps: int = 0
+    """Flooded packets per second that it may send; 0 for the agents' own limit."""
+    mac_limit: int = 0
+    """MAC addresses that may be learned here; 0 for the agents' own bound."""
     mtu: int = 0
     """Largest IP packet, bytes; 0 for that of its network (`topology.mtu`)."""
     mss_clamp: int = 0
     """A router lowers the MSS option of TCP SYNs that pass here to this; 0 never does,
     `MSS_OF_MTU` goes by the MTU of the link."""
+    hostname: str = ""
+    """Name of the machine for DHCP and DNS; "" for the vport's."""
+    dhcp_options: tuple[tuple[int, bytes], ...] = ()
+    """DHCPv4 options of this vport alone: (code, data)."""
+    dhcp6_options: tuple[tuple[int, bytes], ...] = ()
+    """The same for DHCPv6."""
+    metadata: bool = False
+    """It is on every host that has its interface, each for its own VMs, and gets what
+    they send to the metadata address."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -179,7 +220,7 @@ class Rule:
     destination: tuple[Prefix, ...] = ()
     not_destination: bool = False
     source_group: str = ""
-    """Address group that holds the source; "" for any."""
+    """Address group or port group that holds the source; "" for any."""
     destination_group: str = ""
     source_ports: tuple[PortRange, ...] = ()
     """Inclusive ranges; () for any."""
@@ -190,6 +231,10 @@ class Rule:
     """-1 for any."""
     icmp_code: int = -1
     """-1 for any."""
+    log: str = ""
+    """Name under which the agent logs what the rule decides; "" for not at all."""
+    stateless: bool = False
+    """What it accepts is not tracked on account of its chain."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -201,6 +246,8 @@ class Chain:
     rules: tuple[Rule, ...] = ()
     accept: bool = True
     """What happens to a packet that no rule decided, when no chain jumped here."""
+    keep_live: bool = False
+    """A connection that was let in stays in when rules or groups change."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -213,12 +260,35 @@ class AddressGroup:
 
 
 @dataclass(frozen=True, **SLOTS)
+class PortGroup:
+    """A named set of vports, for rules about their addresses."""
+
+    key: str
+    name: str
+    vports: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, **SLOTS)
 class IngressSet:
     """Vports that are equivalent ways in (or out) for one flow."""
 
     key: str
     name: str
     vports: frozenset[int] = frozenset()
+
+
+class Filtering(Enum):
+    """Who may reach a masqueraded endpoint, once it has a mapping.
+
+    Source: RFC 4787, section 5.
+    """
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    """Anybody."""
+    ADDRESS_DEPENDENT = "address-dependent"
+    """Hosts that it has sent to, from any port."""
+    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
+    """Endpoints that it has sent to."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -235,6 +305,8 @@ class Masquerade:
     """Only for packets that leave by this vport; 0 for any."""
     destination: Prefix = Prefix(0, 0)
     """Only for packets to here."""
+    filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
+    """Who may speak first to an endpoint that has a mapping."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -310,6 +382,7 @@ Row = Union[
     Route,
     Chain,
     AddressGroup,
+    PortGroup,
     IngressSet,
     Masquerade,
     Dnat,
@@ -317,6 +390,16 @@ Row = Union[
     Lease,
     MacEntry,
     Neighbor,
+    Subnet,
+    Balancer,
+    Vip,
+    Pool,
+    PoolMember,
+    HealthMonitor,
+    MemberStatus,
+    Qos,
+    Mirror,
+    MulticastMember,
 ]
 RowKind = type
 

@@ -31,6 +31,7 @@ PLAIN_VALUES = {
     "packet/field.py",
     "packet/packet.py",
     "packet/protocol.py",
+    "topology/l2.py",
     "topology/model.py",
     "topology/tag.py",
     "openflow/flow.py",

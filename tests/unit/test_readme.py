@@ -18,7 +18,7 @@ from midoryu.engine.config import EngineConfig
 from midoryu.lab import cli as lab_cli
 from midoryu.lab import demo
 from midoryu.lab import file as lab_file
-from midoryu.nsdb import file_chain, file_router, topology_file
+from midoryu.nsdb import file_chain, file_l2, file_router, topology_file
 from midoryu.openflow import pipeline
 from midoryu.replication import outbox
 from midoryu.state.connection import Phase
@@ -139,6 +139,8 @@ def test_lab_examples_are_good_files() -> None:
         ("network", topology_file.NETWORK_FIELDS),
         ("router", topology_file.ROUTER_FIELDS),
         ("port", topology_file.PORT_FIELDS),
+        ("qos", file_l2.QOS_FIELDS),
+        ("mirrors", file_l2.MIRROR_FIELDS),
         ("route", file_router.ROUTE_FIELDS),
         ("masquerade", file_router.MASQUERADE_FIELDS),
         ("rule", file_chain.RULE_FIELDS),

@@ -23,6 +23,15 @@ from midoryu.nsdb.topology_file import parse
         "hosts: [a, b]",
         "networks: {n: {mtu: 1400, ports: {p: {mtu: 1300}}}}",
         "routers: {r: {ports: {p: {mtu: 9000, mss_clamp: true}, q: {mss_clamp: 536}}}}",
+        "networks: {n: {multicast_snooping: true, flood_unregistered: true, "
+        "vlan_transparent: true, forward_bpdu: true, mac_limit: 9, qos: q}}\n"
+        "qos: {q: {egress_kbps: 9, egress_burst_kb: 8, dscp: 0}}",
+        "networks: {n: {ports: {p: {}, s: {parent: n/p, vlan: 7}, "
+        "t: {parent: n/p, vlan: 8, storm_pps: 5, mac_limit: 3}}}}",
+        "qos: {a: {ingress_kbps: 9, egress_kbps: 8, burst_kb: 7}, b: {dscp: 46}}",
+        "networks: {n: {ports: {p: {}, q: {}, t: {}}}}\n"
+        "mirrors: {m: {ports: [n/p, n/q], to: n/t}, "
+        "o: {ports: n/p, to: n/t, direction: egress}}",
     ],
 )
 def test_what_a_file_said_is_written_and_read_as_the_same(text: str) -> None:
