@@ -13,18 +13,22 @@ from typing import Any, Final
 
 from midoryu.packet.address import link_local_of
 from midoryu.topology import model
-from midoryu.topology.chains import CompiledChain, PrefixSet, is_stateful
+from midoryu.topology.balancer import BALANCER_ROWS, Balancers, is_mild
+from midoryu.topology.chains import CompiledChain, compile_chain
+from midoryu.topology.groups import Groups
+from midoryu.topology.l2_index import L2Index
 from midoryu.topology.mtu import DEFAULT_UNDERLAY_MTU, tunnel_overhead
 from midoryu.topology.tag import (
     Tag,
     chain_tag,
     device_tag,
     flood_tag,
-    group_tag,
     host_tag,
     interest_tag,
     mac_tag,
+    multicast_tag,
     neighbor_tag,
+    pool_tag,
     vport_tag,
 )
 from midoryu.topology.view import NetworkView as NetworkView
@@ -38,12 +42,15 @@ _TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
     model.Network: lambda row: device_tag(row.key),
     model.Router: lambda row: device_tag(row.key),
     model.Chain: lambda row: chain_tag(row.key),
-    model.AddressGroup: lambda row: group_tag(row.key),
     model.Host: lambda row: host_tag(row.key),
+    model.MulticastMember: lambda row: multicast_tag(row.network, row.group),
 }
 # Sets of vports whose interested hosts are kept until a row changes.
 _MAX_INTEREST: Final = 4096
+_WITH_CHAINS = (model.Chain, model.Network, model.Router, model.Vport)
 _DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
+# Rows that belong to a network.
+_NETWORK_ROWS = (model.Subnet,)
 
 
 class Topology:
@@ -60,13 +67,19 @@ class Topology:
         self._by_device: dict[tuple[type, int], dict[int | str, Any]] = {}
         self._macs: dict[tuple[int, int], model.MacEntry] = {}
         self._neighbors: dict[tuple[int, int], model.Neighbor] = {}
+        self.l2 = L2Index(self._rows)
+        """Sub-ports, multicast groups, policies, mirrors."""
         self._sets_by_vport: dict[int, set[str]] = defaultdict(set)
         self._vport_by_iface: dict[str, int] = {}
         self._host_by_name: dict[str, int] = {}
         self._views: dict[int, NetworkView | RouterView] = {}
         self._chains: dict[str, CompiledChain] = {}
-        self._groups: dict[str, PrefixSet] = {}
+        self.groups = Groups(self._rows)
+        """Who is in which group."""
+        self._changed_chains: set[str] = set()
         self._interest: dict[frozenset[int], frozenset[int]] = {}
+        self.balancers = Balancers(self._rows)
+        """Load balancers, their pools and members."""
 
     # Questions.
 
@@ -142,17 +155,13 @@ class Topology:
             row = chains.get(key)
             if row is None:
                 return None
-            compiled = CompiledChain(row, stateful=is_stateful(key, chains))
+            compiled = compile_chain(row, chains, self._changed_chains)
             self._chains[key] = compiled
         return compiled
 
-    def group(self, key: str) -> PrefixSet:
-        """Return the members of an address group, an empty set when there is none."""
-        members = self._groups.get(key)
-        if members is None:
-            row = self._rows[model.AddressGroup].get(key)
-            members = self._groups[key] = PrefixSet(row.members if row else ())
-        return members
+    def has_changed(self, chain: CompiledChain) -> bool:
+        """Tell whether a live connection may have been let in by other rules."""
+        return chain.changed or not chain.groups.isdisjoint(self.groups.changed)
 
     def mac_location(self, network: NetworkView, mac: int) -> int:
         """Return the vport behind which a MAC address is, 0 where nobody knows."""
@@ -239,6 +248,7 @@ class Topology:
             The tags of everything that could have become wrong by it.
         """
         tags: set[Tag] = set()
+        members: set[int] = set()
         self._interest.clear()
         for change in changes:
             if isinstance(change, model.Put):
@@ -248,14 +258,21 @@ class Topology:
             old = self._rows[kind].get(key)
             if old == new and not self._is_eclipsed(new):
                 continue
+            if kind in BALANCER_ROWS:
+                members |= self._change_balancer(kind, key, (old, new), tags)
+                continue
             for row in (old, new):
                 if row is not None:
                     self._forget_views(row)
             self._store(kind, key, old, new)
+            tags |= self.groups.update(kind, old, new)
+            if kind in _WITH_CHAINS:
+                self._note_chains(old, new)
             for row in (old, new):
                 if row is not None:
                     self._forget_views(row)
                     tags.update(self._tags_of(row))
+        tags.update(self._networks_of(members))
         self.version += 1
         return tags
 
@@ -268,6 +285,66 @@ class Topology:
             for status in self.rows(model.VportStatus)
             if status.host in changed
         }
+
+    def _change_balancer(
+        self, kind: type, key: int | str, rows: tuple[Any, Any], tags: set[Tag]
+    ) -> set[int]:
+        """Take over one row of a load balancer.
+
+        Returns:
+            Members that came or went: networks around them treat them in another way.
+        """
+        balancers, (old, new) = self.balancers, rows
+        there = [row for row in rows if row is not None]
+        devices: set[int] = set()
+        members: set[int] = set()
+
+        def note() -> None:
+            for row in there:
+                tags.add(pool_tag(balancers.pool_of(kind, row)))
+                if not is_mild(kind, old, new):
+                    devices.update(balancers.devices_of(kind, row))
+                    members.update(balancers.members_behind(kind, row))
+
+        note()
+        self._store(kind, key, old, new)
+        balancers.store(kind, old, new)
+        note()
+        for device in devices:
+            tags.add(device_tag(device))
+            self._forget_device(device)
+        return members
+
+    def _networks_of(self, members: set[int]) -> Iterator[Tag]:
+        """Forget the views of networks where members are, or could be."""
+        if not members:
+            return
+        for key in self._rows[model.Network]:
+            view = self._views.get(int(key))
+            if view is None:
+                yield device_tag(int(key))
+            elif isinstance(view, NetworkView) and view.may_hold(members):
+                del self._views[int(key)]
+                yield device_tag(int(key))
+
+    def _note_chains(self, old: Any, new: Any) -> None:
+        """Remember the chains whose judgement of live connections may be another now.
+
+        Those whose rules changed, and those that took another one's place.
+        """
+        if isinstance(new if old is None else old, model.Chain):
+            if old is not None:
+                self._changed_chains.add(old.key)
+            return
+        if old is None or new is None:
+            return
+        for was, now in (
+            (old.ingress_chain, new.ingress_chain),
+            (old.egress_chain, new.egress_chain),
+        ):
+            if now and was != now:
+                self._changed_chains.add(now)
+                self._chains.clear()
 
     def _is_eclipsed(self, row: Any) -> bool:
         """Tell whether another row stands for what a learned row says."""
@@ -283,14 +360,18 @@ class Topology:
             self._rows[kind].pop(key, None)
         else:
             self._rows[kind][key] = new
-        if kind is model.Vport or kind in _DEVICE_ROWS:
+        if kind is model.Vport or kind in _DEVICE_ROWS or kind in _NETWORK_ROWS:
             self._index_by_device(kind, key, old, new)
+        self.l2.store(kind, old, new)
         if kind is model.Vport:
             _reindex(self._vport_by_iface, old, new, "iface_id")
         elif kind is model.Host:
             _reindex(self._host_by_name, old, new, "name")
         elif kind is model.MacEntry:
+            place = _natural(new if new is not None else old)
+            before = self._macs.get(place)
             self._index_natural(self._macs, old, new)
+            self.l2.count_macs(before, self._macs.get(place))
         elif kind is model.Neighbor:
             self._index_natural(self._neighbors, old, new)
         elif kind is model.IngressSet:
@@ -318,10 +399,10 @@ class Topology:
         if isinstance(row, model.Chain):
             # Whether a chain is stateful depends on the chains that it jumps to.
             self._chains.clear()
-        elif isinstance(row, model.AddressGroup):
-            self._groups.pop(row.key, None)
         elif isinstance(row, (model.Network, model.Router)):
             self._forget_device(row.key)
+        elif type(row) in _NETWORK_ROWS:
+            self._views.pop(row.network, None)
         elif isinstance(row, model.Vport) or type(row) in _DEVICE_ROWS:
             self._forget_device(_device(row))
             peer = self.vport(row.peer) if isinstance(row, model.Vport) else None
@@ -341,6 +422,8 @@ class Topology:
             return self._vport_tags(row)
         if isinstance(row, model.IngressSet):
             return map(interest_tag, row.vports)
+        if type(row) in _NETWORK_ROWS:
+            return (device_tag(row.network),)
         if type(row) in _DEVICE_ROWS:
             return (device_tag(row.router),)
         make_tag = _TAG_OF_ROW.get(type(row))
@@ -349,7 +432,7 @@ class Topology:
     def _vport_tags(self, row: model.Vport) -> Iterator[Tag]:
         yield vport_tag(row.key)
         yield flood_tag(row.device)
-        if row.device in self._rows[model.Router]:
+        if row.metadata or row.device in self._rows[model.Router]:
             yield device_tag(row.device)
         yield mac_tag(row.device, row.mac)
         peer = self.vport(row.peer) if row.peer else None
@@ -364,6 +447,8 @@ def _key(row: Any) -> int | str:
 
 
 def _device(row: Any) -> int:
+    if type(row) in _NETWORK_ROWS:
+        return int(row.network)
     return int(row.device if isinstance(row, model.Vport) else row.router)
 
 

@@ -21,6 +21,8 @@ _GROUP: Final = 6
 _FLOOD: Final = 7
 _HOST: Final = 8
 _INTEREST: Final = 9
+_POOL: Final = 16
+_MULTICAST: Final = 17
 
 _NAMES: Final[dict[int, str]] = {
     _DEVICE: "device",
@@ -28,10 +30,12 @@ _NAMES: Final[dict[int, str]] = {
     _MAC: "mac",
     _NEIGHBOR: "neighbor",
     _CHAIN: "chain",
-    _GROUP: "group",
+    _GROUP: "groups of",
     _FLOOD: "flood",
     _HOST: "host",
     _INTEREST: "interest",
+    _POOL: "pool",
+    _MULTICAST: "multicast",
 }
 
 
@@ -60,9 +64,9 @@ def chain_tag(chain: str) -> Tag:
     return (_CHAIN, chain)
 
 
-def group_tag(group: str) -> Tag:
-    """The members of an address group."""
-    return (_GROUP, group)
+def member_tag(address: int) -> Tag:
+    """The groups that an address is in."""
+    return (_GROUP, address)
 
 
 def flood_tag(network: int) -> Tag:
@@ -78,6 +82,16 @@ def host_tag(host: int) -> Tag:
 def interest_tag(vport: int) -> Tag:
     """Who shares an ingress set with a vport."""
     return (_INTEREST, vport)
+
+
+def pool_tag(pool: str) -> Tag:
+    """Which members of a load-balancer pool are usable."""
+    return (_POOL, pool)
+
+
+def multicast_tag(network: int, group: int) -> Tag:
+    """The members of a multicast group (0: the multicast routers) on a network."""
+    return (_MULTICAST, network, group)
 
 
 def describe(tag: Tag) -> str:
