@@ -282,13 +282,27 @@ def udp_frame(
     ttl: int = DEFAULT_TTL,
     checksum: bool = True,
 ) -> bytes:
-    """Make an IPv4 UDP frame; without `checksum` the field says "none" (RFC 768)."""
+    """Make a UDP frame; without `checksum` the field says "none" (RFC 768).
+
+    The latter is for IPv4 only (RFC 8200, section 8.1).
+    """
     datagram = _UDP(port_src, port_dst, 8 + len(payload), 0) + payload
     if checksum:
         value = transport_checksum(ip_src, ip_dst, UDP, datagram)
         datagram = _with_checksum(datagram, 6, value)
-    packet = _ipv4(ip_src, ip_dst, UDP, datagram, ttl=ttl)
-    return _ethernet(mac_dst, mac_src, ETH_IPV4) + packet
+    if is_v4(ip_dst):
+        packet = _ipv4(ip_src, ip_dst, UDP, datagram, ttl=ttl)
+        return _ethernet(mac_dst, mac_src, ETH_IPV4) + packet
+    packet = _ipv6(ip_src, ip_dst, UDP, datagram, ttl=ttl)
+    return _ethernet(mac_dst, mac_src, ETH_IPV6) + packet
+
+
+def icmpv6_frame(
+    *, mac_src: int, mac_dst: int, ip_src: int, ip_dst: int, message: bytes, ttl: int
+) -> bytes:
+    """Make a frame of an ICMPv6 message whose checksum field is zero."""
+    packet = _icmpv6(ip_src, ip_dst, message, ttl=ttl)
+    return _ethernet(mac_dst, mac_src, ETH_IPV6) + packet
 
 
 def _ethernet(dst: int, src: int, eth_type: int, vlan: int = 0) -> bytes:
