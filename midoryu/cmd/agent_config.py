@@ -42,6 +42,7 @@ _LIMITS = (
     "max_waiting_per_vport",
     "neighbor_timeout_s",
     "mac_idle_timeout_s",
+    "rule_log_per_s",
 )
 
 

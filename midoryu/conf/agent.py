@@ -156,6 +156,14 @@ OPTIONS: Final = [
         max=1_000_000.0,
         help="Seconds without a packet until a learned MAC address is withdrawn.",
     ),
+    cfg.IntOpt(
+        "rule_log_per_s",
+        default=_DEFAULT.rule_log_per_s,
+        min=0,
+        max=1_000_000,
+        help="Lines per second that filter rules with `log` write at most. More are "
+        "counted and left out.",
+    ),
 ]
 
 

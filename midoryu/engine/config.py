@@ -42,10 +42,18 @@ class EngineConfig:
     """Packets that wait for a neighbour or a lease, over all vports."""
     max_waiting_per_vport: int = 64
     """Packets of one vport that wait."""
+    max_fragmented: int = 4_000
+    """Datagrams whose fragments are under way; a vport may have a quarter of them."""
+    max_fragment_bytes: int = 8 << 20
+    """Bytes of fragments that wait for others; a vport may have a quarter of them."""
+    fragment_timeout_s: float = 5.0
+    """A datagram whose fragments are not there after this time is given up."""
     neighbor_timeout_s: float = 3.0
     """How long a packet waits for a neighbour before the sender is told."""
     mac_idle_timeout_s: float = 300.0
     """A learned MAC address is withdrawn after this time without a flow or packet."""
+    rule_log_per_s: int = 100
+    """Lines that rules with `log` write in a second, at most."""
     touch_interval_s: float = 20.0
     """How often records in use are looked at, to tell peers and the journal."""
     delivery: str = "repair"

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from midoryu.compat import SLOTS
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
+from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.held import HeldPackets
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
@@ -23,6 +24,7 @@ from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
 from midoryu.simulation.outcome import StateWanted, Wanted
 from midoryu.simulation.walk import World
+from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import Connection
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
@@ -58,11 +60,17 @@ class Core:
             max_connections=config.max_connections, lifetimes_s=config.lifetimes_s
         )
         self.nat = NatTable()
-        self.world = World(self.topology, self.connections, self.nat)
+        self.affinity = AffinityTable()
+        self.world = World(self.topology, self.connections, self.nat, self.affinity)
         self.made: dict[frozenset[int], list[Connection]] = {}
         """New and changed records by the peers that they still have to go to."""
         self.flows = FlowIndex()
         self.waiting = WaitingRoom(config.max_waiting, config.max_waiting_per_vport)
+        self.fragments = FragmentTable(
+            config.max_fragmented,
+            config.max_fragment_bytes,
+            config.fragment_timeout_s,
+        )
         self.replicator: Replicator | None = None
         """None until the NSDB told this host's key."""
         self.counters: Counter[str] = Counter()
@@ -104,7 +112,11 @@ class Core:
         self.told_dead: dict[int, float] = {}
         """Hosts that gateways hold for dead -> until when that is believed."""
         self.repeat_deaths_at = now
+        self.rule_log_since = now
+        """When the second began whose log lines are counted."""
+        self.rule_log_count = 0
         self.started = now
+        """When this agent could first ask its peers; before, when it began."""
         self._has_memory = False
         self._serial = 0
 
@@ -118,7 +130,7 @@ class Core:
 
         Who does not answer in time is not waited for.
         """
-        if self._has_memory or self.replicator is None:
+        if self._has_memory or self.replicator is None or not self.switch_connected:
             return self._has_memory
         self._has_memory = now - self.started >= SYNC_LIMIT_S or all(
             self.replicator.synced_with(host.key)
@@ -140,12 +152,23 @@ class Core:
 
     def invalidate(self, tags: Iterable[Tag], effects: Effects, now: float) -> int:
         """Remove every flow that depends on any of these tags; return how many."""
-        removed = self.flows.remove_tagged(tags)
-        for entry in removed:
+        return self.remove_flows(self.flows.tagged(tags), effects, now)
+
+    def remove_flows(
+        self, entries: Collection[Entry], effects: Effects, now: float
+    ) -> int:
+        """Remove flows that stand; return how many."""
+        for entry in entries:
+            self.flows.remove(entry.flow.cookie)
             effects.flow_mods.append(RemoveFlow(entry.flow))
             self.release(entry, now)
-        self.counters["flows invalidated"] += len(removed)
-        return len(removed)
+        self.counters["flows invalidated"] += len(entries)
+        return len(entries)
+
+    def begin_to_learn(self, now: float) -> None:
+        """Note that peers can be asked only now; the time for answers begins anew."""
+        if not self._has_memory:
+            self.started = now
 
     def release(self, entry: Entry, last_used: float) -> None:
         """Let go of the record that a removed flow served."""

@@ -11,17 +11,19 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Union
 
-from midoryu.engine import learning, leases, memory, questions, state_lane
+from midoryu.engine import learning, leases, memory, questions, rule_log, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
 from midoryu.engine.flow_index import Entry
+from midoryu.engine.fragments import Refusal
 from midoryu.engine.waiting import Parked
 from midoryu.errors import DecodeError
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, InstallFlow, PacketOut
 from midoryu.packet import protocol
 from midoryu.packet.codec import decode
+from midoryu.packet.fragment import lend, read_fragment
 from midoryu.packet.packet import Packet, has_tcp_data
 from midoryu.packet.rewrite import set_ttl
 from midoryu.simulation import neighbor
@@ -76,7 +78,46 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
         name = core.topology.vport_name(vport.key)
         effects.log.append((10, f"malformed frame at {name}: {error}"))
         return
+    if packet.ip_frag:
+        _fragment(core, event, packet, vport, effects=effects, now=now)
+        return
     _run(core, event, packet, vport, effects=effects, now=now, again=Again.FIRST)
+
+
+def _fragment(
+    core: Core,
+    event: PacketIn,
+    packet: Packet,
+    vport: Vport,
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Let a fragment go on with what the first one of its datagram says."""
+    try:
+        place = read_fragment(packet)
+    except DecodeError as error:
+        core.counters["malformed frames"] += 1
+        name = core.topology.vport_name(vport.key)
+        effects.log.append((10, f"malformed frame at {name}: {error}"))
+        return
+    core.counters["fragments"] += 1
+    datagram = core.fragments.enter(vport.key, packet, place, now)
+    if isinstance(datagram, Refusal):
+        core.counters[datagram.value] += 1
+        return
+    if place.start and datagram.first is not None:
+        packet = lend(packet, datagram.first)
+    elif place.start and simulate(packet, vport, core.world, now=now).needs_first:
+        if not core.fragments.wait(datagram, event, packet):
+            core.counters[Refusal.NO_ROOM.value] += 1
+        return
+    _run(core, event, packet, vport, effects=effects, now=now, again=Again.FIRST)
+    if not place.start and datagram.waiting:
+        for event, later in core.fragments.release(datagram):
+            lent = lend(later, packet)
+            _run(core, event, lent, vport, effects=effects, now=now, again=Again.FIRST)
+    core.fragments.close(datagram)
 
 
 def _decode(event: PacketIn) -> Packet:
@@ -93,7 +134,7 @@ def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
     if vport is None or core.places.ofport_by_vport.get(vport.key) is None:
         core.counters["waiting packets lost their vport"] += 1
         return
-    packet = _decode(parked.event)
+    packet = parked.packet or _decode(parked.event)
     late = now >= parked.deadline and not isinstance(parked.wanted, StateWanted)
     again = Again.LAST if late else Again.RESUMED
     _run(core, parked.event, packet, vport, effects=effects, now=now, again=again)
@@ -136,10 +177,17 @@ def _run(
     core.counters[f"outcome {type(outcome).__name__.lower()}"] += 1
     _learn(core, simulation, effects, now)
     if isinstance(outcome, Blocked):
-        _park(core, event, vport, outcome.wanted, effects=effects, now=now)
+        kept = packet if packet.borrowed else None
+        parked = Parked(event, vport.key, now, outcome.wanted, kept)
+        _park(core, parked, effects, now)
+        return
+    if packet.ip_frag and outcome == Consumed(Reason.REASSEMBLY):
+        _gather(core, event, packet, vport, effects=effects, now=now)
         return
     if not isinstance(outcome, (Forward, Flood)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
+    if simulation.logs:
+        rule_log.write(core, vport.key, simulation, effects, now)
     connection = _commit(core, simulation, effects, now)
     if _must_wait(core, simulation, connection):
         held = core.held.put(connection, now + core.config.hold_first_packet_s)
@@ -167,21 +215,39 @@ def _learn(core: Core, simulation: Simulation, effects: Effects, now: float) -> 
         resume_all(core, wanted, effects, now)
 
 
-def _park(
+def _gather(
     core: Core,
     event: PacketIn,
+    packet: Packet,
     vport: Vport,
-    wanted: Wanted,
     *,
     effects: Effects,
     now: float,
 ) -> None:
+    """Keep a fragment for a virtual device; with the last one the packet goes on."""
+    whole = core.fragments.gather(vport.key, packet, now)
+    if isinstance(whole, Refusal):
+        core.counters[whole.value] += 1
+    if not isinstance(whole, bytes):
+        return
+    core.counters["datagrams put together"] += 1
+    event, again = event._replace(frame=whole), Again.FIRST
+    try:
+        packet = decode(whole)
+    except DecodeError:
+        core.counters["malformed frames"] += 1
+        return
+    _run(core, event, packet, vport, effects=effects, now=now, again=again)
+
+
+def _park(core: Core, parked: Parked, effects: Effects, now: float) -> None:
+    wanted = parked.wanted
     is_state = isinstance(wanted, StateWanted)
     wait_s = questions.STATE_WAIT_S if is_state else core.config.neighbor_timeout_s
     deadline = now + wait_s
     if is_state:
-        deadline = max(deadline, questions.learnt_at(core, vport.key, now))
-    if not core.waiting.park(Parked(event, vport.key, deadline, wanted)):
+        deadline = max(deadline, questions.learnt_at(core, parked.vport, now))
+    if not core.waiting.park(parked._replace(deadline=deadline)):
         core.counters["no room to wait"] += 1
         return
     ask(core, wanted, effects, now)
@@ -297,20 +363,20 @@ def _flow(
         actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s if actions else 0,
-        hard_timeout_s=0 if actions else _drop_timeout_s(core, simulation),
+        hard_timeout_s=0 if actions else _drop_timeout_s(core, simulation, now),
         fin_timeout_s=config.fin_timeout_s if is_tcp and actions else 0,
         notify_removed=True,
         note=memory.note(core, connection, now) if connection and actions else b"",
     )
 
 
-def _drop_timeout_s(core: Core, simulation: Simulation) -> int:
+def _drop_timeout_s(core: Core, simulation: Simulation, now: float) -> int:
     """Return how long a drop stands.
 
     A packet that lacks its record is asked for again soon: an agent that has just
     started may learn it from a peer that did not answer in time.
     """
-    if simulation.outcome == Drop(Reason.NO_BINDING):
+    if simulation.outcome == Drop(Reason.NO_BINDING) or not core.has_memory(now):
         return min(1, core.config.drop_flow_timeout_s)
     return core.config.drop_flow_timeout_s
 

@@ -53,6 +53,7 @@ class Draft:
         self.routers = _names(top, "routers")
         self.chains = _names(top, "chains")
         self.groups = _names(top, "groups")
+        self.port_groups = _names(top, "port_groups")
         self.policies = _names(top, "qos")
         self.hosts: set[str] = set()
         self.ports: dict[tuple[str, str], PortDraft] = {}

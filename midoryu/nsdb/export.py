@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from midoryu.nsdb import export_l2
+from midoryu.nsdb import export_l2, export_service
 from midoryu.nsdb.file_chain import ETHERTYPES, PROTOCOLS
 from midoryu.nsdb.file_link import stable_mac
 from midoryu.nsdb.item import Item, is_foreign, items_of
@@ -31,10 +31,13 @@ _RULE_WORDS: Final = (
     ("to", "destination"),
     ("from_group", "source_group"),
     ("to_group", "destination_group"),
+    ("from_port_group", "source_port_group"),
+    ("to_port_group", "destination_port_group"),
     ("from_port", "source_ports"),
     ("to_port", "destination_ports"),
     ("icmp_type", "icmp_type"),
     ("icmp_code", "icmp_code"),
+    ("log", "log"),
 )
 _PORT_WORDS: Final = (
     ("host", "host"),
@@ -88,6 +91,7 @@ def topology(items: Iterable[Item]) -> Words:
         "groups": {
             item.name: _list(item.columns["members"]) for item in names("Address_Group")
         },
+        "port_groups": _port_groups(names("Port_Group"), names("Port")),
         "ingress_sets": _ingress_sets(names("Port_Group"), names("Port")),
         "qos": {item.name: export_l2.qos(item) for item in names("Qos")},
         "mirrors": export_l2.mirrors(names("Mirror"), names("Port")),
@@ -186,6 +190,7 @@ def _port(port: Item, networks: Container[str]) -> Words:
         clamp = columns["mss_clamp"]
         words["mss_clamp"] = True if clamp == MSS_OF_MTU else clamp
     words.update(export_l2.options(port))
+    words.update(export_service.port(port))
     return words
 
 
@@ -245,6 +250,8 @@ def _nat(item: Item) -> Words:
         words["destination"] = columns["destination"]
     if columns["port"]:
         words["port"] = _port_of(columns["port"])
+    if columns["filtering"]:
+        words["filtering"] = columns["filtering"]
     return words
 
 
@@ -256,6 +263,8 @@ def _endpoint(address: str, ports: object) -> str:
 
 def _chain(item: Item) -> Words:
     words: Words = {} if item.columns["policy"] == "accept" else {"policy": "drop"}
+    if item.columns["keep_live"]:
+        words["keep_live"] = True
     rules = item.columns["rules"]
     if rules and isinstance(rules, tuple):
         words["rules"] = [_rule(dict(rule)) for rule in rules]  # type: ignore[arg-type]
@@ -275,6 +284,8 @@ def _rule(columns: Mapping[str, Any]) -> Words:
             value = _ETHERTYPE_NAMES.get(value, value)
         negative = "not_" if columns.get(f"not_{column}") else ""
         words[negative + word] = _one_or_list(value)
+    if columns["stateless"]:
+        words["stateless"] = True
     return words
 
 
@@ -283,11 +294,22 @@ def _protocol(number: Any) -> Any:
 
 
 def _ingress_sets(groups: Iterable[Item], ports: Iterable[Item]) -> Words:
+    return _groups_of_ports(groups, ports, stateful=True)
+
+
+def _port_groups(groups: Iterable[Item], ports: Iterable[Item]) -> Words:
+    return _groups_of_ports(groups, ports, stateful=False)
+
+
+def _groups_of_ports(
+    groups: Iterable[Item], ports: Iterable[Item], *, stateful: bool
+) -> Words:
     own = {port.name for port in ports}
     return {
         group.name: _list(group.columns["ports"])
         for group in groups
-        if group.columns["stateful"] and own.issuperset(_list(group.columns["ports"]))
+        if group.columns["stateful"] is stateful
+        and own.issuperset(_list(group.columns["ports"]))
     }
 
 

@@ -45,12 +45,16 @@ RULE_FIELDS: Final = (
     "not_to",
     "from_group",
     "to_group",
+    "from_port_group",
+    "to_port_group",
     "from_port",
     "not_from_port",
     "to_port",
     "not_to_port",
     "icmp_type",
     "icmp_code",
+    "log",
+    "stateless",
 )
 
 
@@ -66,7 +70,7 @@ def read_chains(draft: Draft) -> None:
     """Read the chains; chains that jump in a circle are a problem."""
     jumps: dict[str, list[tuple[str, Entry]]] = {}
     for name, entry in draft.chains.items():
-        fields = entry.fields(("policy", "rules"))
+        fields = entry.fields(("policy", "keep_live", "rules"))
         policy = (
             fields["policy"].choice(("accept", "drop")) if "policy" in fields else ""
         )
@@ -75,6 +79,7 @@ def read_chains(draft: Draft) -> None:
         columns: dict[str, Value] = {
             "name": name,
             "policy": policy or "accept",
+            "keep_live": "keep_live" in fields and fields["keep_live"].boolean(),
             "rules": rules,
         }
         draft.add("Chain", columns, entry)
@@ -126,10 +131,33 @@ def _read_rule(draft: Draft, entry: Entry) -> RuleColumns:
         if f"{word}_group" in fields:
             group = reference(fields[f"{word}_group"], draft.groups, "group")
             columns[f"{column}_group"] = group
+        _read_port_group(draft, fields, word, columns, column)
     for word, column in _PORTS.items():
         _read_negatable(fields, word, columns, column)
     _read_icmp(fields, columns)
+    if "log" in fields:
+        columns["log"] = fields["log"].text() or None
+    if "stateless" in fields:
+        columns["stateless"] = fields["stateless"].boolean()
+        if columns["stateless"] and columns["action"] != "accept":
+            fields["stateless"].report("belongs to a rule that accepts")
     return make_rule(columns)
+
+
+def _read_port_group(
+    draft: Draft,
+    fields: dict[str, Entry],
+    word: str,
+    columns: dict[str, object],
+    column: str,
+) -> None:
+    entry = fields.get(f"{word}_port_group")
+    if entry is None:
+        return
+    if f"{word}_group" in fields:
+        entry.report(f"stands beside `{word}_group`; use one of the two")
+    group = reference(entry, draft.port_groups, "port group")
+    columns[f"{column}_port_group"] = group
 
 
 def _read_action(

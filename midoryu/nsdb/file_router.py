@@ -18,6 +18,7 @@ from midoryu.nsdb.file_chain import WITH_PORTS, parse_protocol
 from midoryu.nsdb.item import Value
 from midoryu.nsdb.schema import format_ports, ports_from_text
 from midoryu.packet.address import Prefix, format_ip, is_v4, parse_ip, parse_prefix
+from midoryu.topology.model import Filtering
 
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ ROUTE_FIELDS: Final = (
     "weight",
     "metric",
 )
-MASQUERADE_FIELDS: Final = ("from", "to", "destination", "port")
+MASQUERADE_FIELDS: Final = ("from", "to", "destination", "port", "filtering")
+_FILTERINGS: Final = tuple(one.value for one in Filtering)
 _ENDPOINT: Final = re.compile(
     r"(?:(?P<plain>[^\[\]/]+?)|\[(?P<bracket>[^\[\]]+)\])"
     r"(?::(?P<ports>\d+(?:-\d+)?))?(?:/(?P<protocol>\w+))?\Z"
@@ -172,6 +174,9 @@ class _RouterReader:
             source=str(source),
             destination=None if destination is None else str(destination),
             port=self._port(fields),
+            filtering=fields["filtering"].choice(_FILTERINGS)
+            if "filtering" in fields
+            else None,
         )
 
     def dnat(self, entry: Entry) -> None:

@@ -22,7 +22,7 @@ ItemId = tuple[str, str]
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "Host": ("name", "underlay"),
     "Address_Group": ("name", "members"),
-    "Chain": ("name", "policy", "rules"),
+    "Chain": ("name", "policy", "keep_live", "rules"),
     "Qos": (
         "name",
         "ingress_kbps",
@@ -66,6 +66,36 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "qos",
         "storm_pps",
         "mac_limit",
+        "hostname",
+        "dhcp_options",
+        "dhcp6_options",
+        "metadata",
+    ),
+    "Subnet": (
+        "network",
+        "prefix",
+        "gateway",
+        "dns",
+        "domain",
+        "search",
+        "ntp",
+        "routes",
+        "mtu",
+        "dhcp",
+        "lease_s",
+        "server",
+        "boot_file",
+        "boot_server",
+        "options",
+        "ra_mode",
+        "ra_min_s",
+        "ra_max_s",
+        "ra_lifetime_s",
+        "ra_preference",
+        "ra_valid_s",
+        "ra_preferred_s",
+        "resolver",
+        "forward",
     ),
     "Route": (
         "router",
@@ -88,6 +118,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "ports",
         "to_address",
         "to_port",
+        "filtering",
     ),
     "Port_Group": ("name", "stateful", "ports"),
     "Mirror": ("name", "ports", "port", "direction"),
@@ -106,12 +137,16 @@ RULE_COLUMNS: Final = (
     "not_destination",
     "source_group",
     "destination_group",
+    "source_port_group",
+    "destination_port_group",
     "source_ports",
     "not_source_ports",
     "destination_ports",
     "not_destination_ports",
     "icmp_type",
     "icmp_code",
+    "stateless",
+    "log",
 )
 
 REFERENCES: Final[dict[str, str]] = {
@@ -127,16 +162,23 @@ REFERENCES: Final[dict[str, str]] = {
     "jump": "Chain",
     "source_group": "Address_Group",
     "destination_group": "Address_Group",
+    "source_port_group": "Port_Group",
+    "destination_port_group": "Port_Group",
 }
 """Columns that hold a row, and its table. `Port_Group.ports` holds several."""
 
 _EMPTY_COLUMNS: Final[dict[str, Value]] = {
     "up": True,
     "port_security": False,
+    "keep_live": False,
     "multicast_snooping": False,
     "flood_unregistered": False,
     "vlan_transparent": False,
     "forward_bpdu": False,
+    "dhcp": False,
+    "metadata": False,
+    **dict.fromkeys(("ntp", "routes", "options"), ()),
+    **dict.fromkeys(("dhcp_options", "dhcp6_options"), ()),
     "stateful": True,
     "weight": 1,
     "metric": 0,
@@ -145,6 +187,7 @@ _EMPTY_COLUMNS: Final[dict[str, Value]] = {
     **dict.fromkeys(("addresses", "allowed", "members", "rules"), ()),
 }
 _EMPTY_RULE: Final[dict[str, Value]] = {
+    "stateless": False,
     **dict.fromkeys((name for name in RULE_COLUMNS if name[:4] == "not_"), False),
     **dict.fromkeys(("ct_states", "source", "destination"), ()),
     **dict.fromkeys(("source_ports", "destination_ports"), ()),
@@ -226,6 +269,8 @@ def port_name(row: Any) -> str:
 def _name(table: str, columns: Mapping[str, Value]) -> str:
     if table == "Port":
         return f"{columns['network'] or columns['router']}/{columns['name']}"
+    if table == "Subnet":
+        return f"{columns['network']} {columns['prefix']}"
     if table == "Route":
         return _route_name(columns)
     if table == "Nat":

@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from midoryu.errors import NsdbError
-from midoryu.nsdb.item import REFERENCES, Item, ItemId, RuleColumns, rule_of
+from midoryu.nsdb.item import (
+    REFERENCES,
+    RULE_COLUMNS,
+    Item,
+    ItemId,
+    RuleColumns,
+    rule_of,
+)
 from midoryu.nsdb.key import KEYED_TABLES, KeyAllocator
 
 # Rows that agents write about others; they go with what they are about.
@@ -24,6 +31,9 @@ _SEEN: Final = (
     ("Arp", "router"),
     ("Nat_Lease", "router"),
     ("Nat_Lease", "host"),
+)
+_RULE_REFERENCES: Final = tuple(
+    column for column in RULE_COLUMNS if column in REFERENCES
 )
 
 
@@ -118,7 +128,7 @@ class ItemWriter:
     def _let_go(self, rules: Iterable[Any]) -> None:
         """Cut what rules refer to: the server checks references before it sweeps."""
         for rule in rules:
-            for column in ("jump", "source_group", "destination_group"):
+            for column in _RULE_REFERENCES:
                 self._set(rule, column, None)
 
     def _seen(self) -> dict[Any, list[Any]]:

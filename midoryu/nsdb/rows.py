@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Union
 
 from midoryu.errors import TopologyError
-from midoryu.nsdb import l2_rows
+from midoryu.nsdb import l2_rows, service_rows
 from midoryu.nsdb.row_view import RowView
 from midoryu.nsdb.schema import (
     allowed_from_text,
@@ -24,6 +24,7 @@ from midoryu.topology import model
 
 Key = Union[int, str]
 RowName = tuple[type, Key]
+_FILTERING: Final = model.Filtering.ADDRESS_AND_PORT_DEPENDENT
 
 
 class BadRowError(TopologyError):
@@ -137,6 +138,7 @@ def _vport(row: Any) -> model.Vport:
         mtu=row.mtu[0] if row.mtu else 0,
         mss_clamp=row.mss_clamp[0] if row.mss_clamp else 0,
         **l2_rows.vport_options(row),
+        **service_rows.vport_options(row),
     )
 
 
@@ -173,6 +175,7 @@ def _chain(row: Any) -> model.Chain:
         name=row.name,
         rules=tuple(_rule(rule) for _, rule in rules),
         accept=row.policy == "accept",
+        keep_live=row.keep_live,
     )
 
 
@@ -193,15 +196,27 @@ def _rule(row: Any) -> model.Rule:
         not_source=row.not_source,
         destination=tuple(sorted(map(parse_prefix, row.destination))),
         not_destination=row.not_destination,
-        source_group=_optional_uuid(row.source_group),
-        destination_group=_optional_uuid(row.destination_group),
+        source_group=_group(row, row.source_group, row.source_port_group),
+        destination_group=_group(
+            row, row.destination_group, row.destination_port_group
+        ),
         source_ports=tuple(sorted(map(ports_from_text, row.source_ports))),
         not_source_ports=row.not_source_ports,
         destination_ports=tuple(sorted(map(ports_from_text, row.destination_ports))),
         not_destination_ports=row.not_destination_ports,
         icmp_type=row.icmp_type[0] if row.icmp_type else -1,
         icmp_code=row.icmp_code[0] if row.icmp_code else -1,
+        log=row.log[0] if row.log else "",
+        stateless=row.stateless,
     )
+
+
+def _group(rule: Any, addresses: list[Any], ports: list[Any]) -> str:
+    if addresses and ports:
+        raise ValueError(
+            f"rule {rule.uuid}: names an address group and a port group for one end"
+        )
+    return _optional_uuid(addresses or ports)
 
 
 def _address_group(row: Any) -> model.AddressGroup:
@@ -209,11 +224,10 @@ def _address_group(row: Any) -> model.AddressGroup:
     return model.AddressGroup(str(row.uuid), row.name, members)
 
 
-def _ingress_set(row: Any) -> model.IngressSet | None:
-    if not row.stateful:
-        return None
+def _port_group(row: Any) -> model.IngressSet | model.PortGroup:
     vports = frozenset(map(_key_of, row.ports))
-    return model.IngressSet(str(row.uuid), row.name, vports)
+    kind = model.IngressSet if row.stateful else model.PortGroup
+    return kind(str(row.uuid), row.name, vports)
 
 
 def _nat(row: Any) -> model.Row:
@@ -247,6 +261,7 @@ def _masquerade(row: Any, addresses: tuple[int, ...]) -> model.Masquerade:
         addresses=addresses,
         vport=_optional_key(row.port),
         destination=_prefix_or_any(row.destination),
+        filtering=model.Filtering(row.filtering[0] if row.filtering else _FILTERING),
     )
 
 
@@ -284,11 +299,12 @@ CONVERTERS: Final[dict[str, Callable[[Any], Union[model.Row, None]]]] = {
     "Route": _route,
     "Chain": _chain,
     "Address_Group": _address_group,
-    "Port_Group": _ingress_set,
+    "Port_Group": _port_group,
     "Nat": _nat,
     "Nat_Lease": _lease,
     "Mac": _mac_entry,
     "Arp": _neighbor,
+    "Subnet": service_rows.subnet,
     "Qos": l2_rows.qos,
     "Mirror": l2_rows.mirror,
     "Multicast_Member": l2_rows.multicast_member,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from midoryu.errors import TopologyError
-from midoryu.nsdb import file_l2
+from midoryu.nsdb import file_l2, file_service
 from midoryu.nsdb.document import Entry, load
 from midoryu.nsdb.draft import Draft, PortDraft, check_name, reference
 from midoryu.nsdb.file_chain import read_chains, read_groups
@@ -47,12 +47,13 @@ SECTIONS: Final = (
     "routers",
     "chains",
     "groups",
+    "port_groups",
     "ingress_sets",
     "qos",
     "mirrors",
 )
 DEVICE_FIELDS: Final = ("ports", "up", "ingress", "egress")
-NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu", *file_l2.NETWORK_FIELDS)
+NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu", "subnets", *file_l2.NETWORK_FIELDS)
 ROUTER_FIELDS: Final = (*DEVICE_FIELDS, "routes", "masquerade", "dnat", "floating")
 PORT_FIELDS: Final = (
     "host",
@@ -70,6 +71,7 @@ PORT_FIELDS: Final = (
     "mtu",
     "mss_clamp",
     *file_l2.PORT_FIELDS,
+    *file_service.PORT_FIELDS,
 )
 
 
@@ -116,8 +118,9 @@ def parse(text: str, file: str) -> dict[ItemId, Item]:
         file_l2.read_mirrors(draft, top["mirrors"])
     for name, entry in draft.routers.items():
         read_router(draft, name, entry)
-    if "ingress_sets" in top:
-        _read_ingress_sets(draft, top["ingress_sets"])
+    for section, stateful in (("ingress_sets", True), ("port_groups", False)):
+        if section in top:
+            _read_port_groups(draft, top[section], stateful=stateful)
     check_conflicts(draft)
     _finish(draft, root)
     root.document.raise_problems()
@@ -148,6 +151,8 @@ def _read_device(draft: Draft, name: str, entry: Entry, *, is_router: bool) -> N
     if not is_router:
         columns.update(file_l2.network_columns(draft, fields))
     draft.add("Router" if is_router else "Network", columns, entry)
+    if "subnets" in fields:
+        file_service.read_subnets(draft, name, fields["subnets"])
     ports = fields["ports"].entries() if "ports" in fields else {}
     for port, port_entry in ports.items():
         check_name(port_entry, port)
@@ -170,13 +175,18 @@ def _common(draft: Draft, fields: dict[str, Entry]) -> dict[str, Value]:
 def _read_port(draft: Draft, port: PortDraft) -> None:
     fields = port.entry.fields(PORT_FIELDS)
     draft.ports[port.device, port.name] = port
-    port.columns = {**_common(draft, fields), **file_l2.port_columns(draft, fields)}
+    port.columns = {
+        **_common(draft, fields),
+        **file_l2.port_columns(draft, fields),
+        **file_service.port_columns(port, fields),
+    }
     _read_place(draft, port, fields)
     _read_link(draft, port, fields)
     mac = fields["mac"].parsed(mac_from_text) if "mac" in fields else None
     if mac is None and port.is_router:
         mac = stable_mac(port.full_name)
     port.columns["mac"] = None if mac is None else format_mac(mac)
+    port.columns["mac"] = port.columns["mac"] or file_service.metadata_mac(port)
     port.addresses = _read_addresses(port, fields)
     if "security" in fields:
         port.columns["port_security"] = fields["security"].boolean()
@@ -280,13 +290,14 @@ def _read_allowed(section: Entry) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _read_ingress_sets(draft: Draft, section: Entry) -> None:
+def _read_port_groups(draft: Draft, section: Entry, *, stateful: bool) -> None:
     known = {port.full_name for port in draft.ports.values()}
     for name, entry in section.entries().items():
         check_name(entry, name)
         found = [reference(item, known, "port") for item in entry.items()]
         ports = tuple(sorted({port for port in found if port}))
-        draft.add("Port_Group", {"name": name, "ports": ports}, entry)
+        columns = {"name": name, "stateful": stateful, "ports": ports}
+        draft.add("Port_Group", columns, entry)
 
 
 def _finish(draft: Draft, root: Entry) -> None:

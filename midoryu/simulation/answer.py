@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from midoryu.packet import build, field, protocol
-from midoryu.packet.address import is_v4
+from midoryu.packet.address import is_group_mac, is_v4
 from midoryu.simulation.neighbor import source_address
 from midoryu.simulation.outcome import Consumed, Drop, Outcome, Reason
 from midoryu.simulation.walk import Walk
@@ -74,7 +74,7 @@ def refuse(walk: Walk, vport: Vport, reason: Reason) -> Outcome:
     if packet.ip_proto != protocol.TCP or packet.ip_frag:
         kind = (
             Complaint.PORT_UNREACHABLE
-            if reason is Reason.LOCAL
+            if reason in (Reason.LOCAL, Reason.NO_MEMBER)
             else Complaint.PROHIBITED
         )
         return complain(walk, vport, kind, reason)
@@ -88,11 +88,47 @@ def refuse(walk: Walk, vport: Vport, reason: Reason) -> Outcome:
     return Consumed(reason)
 
 
+def turn_back(walk: Walk, vport: Vport, reason: Reason) -> Outcome:
+    """Refuse a packet in the name of its destination, which is what a network can do.
+
+    The answer has the refused packet's addresses turned round, and leaves by the vport
+    where that entered the network. `Walk.arrive` was called there.
+    """
+    packet = walk.as_arrived()
+    walk.fields |= field.PAYLOAD
+    macs = {
+        "mac_src": packet.headers.eth_dst,
+        "mac_dst": packet.headers.eth_src,
+    }
+    if packet.ip_proto == protocol.TCP and walk.is_ip and not packet.ip_frag:
+        if packet.tcp_flags & protocol.TCP_RST or is_group_mac(packet.headers.eth_dst):
+            return Drop(reason)
+        walk.emit(vport.key, build.tcp_reset(packet, **macs))
+        return Consumed(reason)
+    if not build.may_send_error(packet):
+        return Drop(reason)
+    type4, code4, type6, code6 = Complaint.PROHIBITED.value
+    v4 = is_v4(packet.headers.ip_src)
+    walk.emit(
+        vport.key,
+        build.icmp_error(
+            packet,
+            ip_src=packet.headers.ip_dst,
+            icmp_type=type4 if v4 else type6,
+            code=code4 if v4 else code6,
+            **macs,
+        ),
+    )
+    return Consumed(reason)
+
+
 def deliver(walk: Walk, vport: Vport) -> Outcome:
     """Take a packet for the router itself: answer echo, refuse others."""
     packet = walk.packet
+    if packet.ip_frag:
+        return Consumed(Reason.REASSEMBLY)
     walk.fields |= field.IP_PROTO
-    if (packet.ip_proto, packet.headers.l4_src) not in _QUERIES or packet.ip_frag:
+    if (packet.ip_proto, packet.headers.l4_src) not in _QUERIES:
         return refuse(walk, vport, Reason.LOCAL)
     walk.fields |= field.PAYLOAD
     packet = walk.as_arrived()

@@ -11,7 +11,8 @@ from typing import Union
 
 from midoryu.packet import field
 from midoryu.packet.address import is_group_mac
-from midoryu.simulation import neighbor
+from midoryu.simulation import balancer, neighbor, services
+from midoryu.simulation.answer import turn_back
 from midoryu.simulation.filter import Verdict, evaluate
 from midoryu.simulation.outcome import (
     Consumed,
@@ -46,29 +47,50 @@ def forward(
     walk.tags.add(device_tag(row.key))
     headers = walk.headers
     walk.fields |= field.ETH_SRC | field.ETH_DST
-    if not row.up:
-        return Drop(Reason.ADMIN_DOWN)
-    if is_group_mac(headers.eth_src):
-        return Drop(Reason.BAD_SOURCE_MAC)
-    if evaluate(walk, row.ingress_chain) is not Verdict.ACCEPT:
-        return Drop(Reason.FILTERED)
+    refusal = _refusal(walk, network, vport)
+    if refusal is not None:
+        return refusal
     _learn(walk, network, vport)
     if walk.is_neighbor_talk:
         walk.fields |= neighbor.READ_QUESTION
         _let_routers_hear(walk, network, vport)
         if _answered(walk, network, vport):
             return Consumed(Reason.ANSWERED)
-    if is_group_mac(headers.eth_dst):
+    if network.services is not None and not walk.generated:
+        served = services.serve(walk, network.services, vport)
+        if served is not None:
+            return served
+    balanced = network.balancing is not None and walk.is_ip and not walk.packet.vlan
+    asked_mac = headers.eth_dst
+    if is_group_mac(asked_mac):
         walk.tags.add(flood_tag(row.key))
         return EVERYWHERE
+    if balanced:
+        ended = balancer.enter(walk, network, vport)
+        if ended is not None:
+            return ended
     walk.tags.add(mac_tag(row.key, headers.eth_dst))
     target = topology.vport(topology.mac_location(network, headers.eth_dst))
     if target is None:
         walk.tags.add(flood_tag(row.key))
         return EVERYWHERE
-    if target.key == vport.key:
+    if target.key == vport.key and headers.eth_dst == asked_mac:
         return ErrorDrop(Reason.SAME_VPORT)
+    if balanced:
+        balancer.leave(walk, network, vport, target)
     return target
+
+
+def _refusal(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, None]:
+    if not network.row.up:
+        return Drop(Reason.ADMIN_DOWN)
+    if is_group_mac(walk.headers.eth_src):
+        return Drop(Reason.BAD_SOURCE_MAC)
+    verdict = evaluate(walk, network.row.ingress_chain)
+    if verdict is Verdict.REJECT:
+        walk.arrive()
+        return turn_back(walk, vport, Reason.REJECTED)
+    return None if verdict is Verdict.ACCEPT else Drop(Reason.FILTERED)
 
 
 def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:

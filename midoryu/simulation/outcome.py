@@ -12,6 +12,7 @@ from enum import Enum
 from typing import NamedTuple, Union
 
 from midoryu.compat import SLOTS
+from midoryu.packet.dns import Query
 from midoryu.packet.packet import Embedded, Headers, Packet
 from midoryu.state.connection import Connection, StateKey
 from midoryu.state.table import Hit
@@ -35,16 +36,21 @@ class Reason(Enum):
     ROUTE_REJECT = "a reject route"
     TTL_EXCEEDED = "time to live ran out"
     NO_NEIGHBOR = "the next hop did not answer"
+    NO_MEMBER = "no member of the pool is usable"
     NO_BINDING = "a NAT address without a binding for this packet"
     NAT_EXHAUSTED = "no NAT port is left"
     NAT_PROTOCOL = "masquerade needs a protocol with ports"
     FRAGMENT = "a later fragment without its first one"
+    REASSEMBLY = "a fragment for a virtual device, which puts it together first"
     TABLE_FULL = "the connection table is full"
     NO_VPORT = "nobody else is on the network"
     LOOP = "too many devices on the way"
     BROKEN = "a row that the way needs is missing"
     LOCAL = "delivered to a router's own address"
+    PROBE = "the answer to a health probe"
     ANSWERED = "answered by a virtual device"
+    BAD_REQUEST = "a request to a service that makes no sense"
+    ROGUE_SERVER = "only the network answers DHCP and advertises routers here"
 
 
 class Forward(NamedTuple):
@@ -75,6 +81,22 @@ class Consumed(NamedTuple):
     """A virtual device took it; whatever it answers is among the emissions."""
 
     reason: Reason
+
+
+class Lookup(NamedTuple):
+    """A DNS query that somebody outside the overlay may know the answer to."""
+
+    vport: int
+    """Where the answer leaves the network."""
+    packet: Packet
+    """What asked, as it reached the network."""
+    mac: int
+    """MAC address of who answers."""
+    query: Query
+    payload: bytes
+    """The query as it came."""
+    servers: tuple[int, ...]
+    """Whom to ask, in order; empty: whom the agent asks."""
 
 
 class NeighborWanted(NamedTuple):
@@ -136,6 +158,24 @@ class NeighborSeen(NamedTuple):
     mac: int
 
 
+class RuleLog(NamedTuple):
+    """A rule that logs held for a packet."""
+
+    name: str
+    """What the rule calls it."""
+    chain: str
+    """Name of the rule's chain."""
+    verdict: str
+    """What the rule does."""
+    ip_proto: int
+    source: int
+    destination: int
+    """Addresses as the rule saw them, 128-bit; 0 for what is not IP."""
+    source_port: int
+    destination_port: int
+    """Ports; ICMP type and code."""
+
+
 class Step(NamedTuple):
     """One line of a trace."""
 
@@ -169,7 +209,14 @@ class Simulation:
     """A new record to be made, or a changed copy of the found one; None for neither."""
     emissions: list[Emission] = field(default_factory=list)
     """What devices say."""
+    lookup: Union[Lookup, None] = None
+    """A DNS query to pass on; None for none."""
     learned: list[Union[MacSeen, NeighborSeen]] = field(default_factory=list)
     """What devices learned."""
+    logs: tuple[RuleLog, ...] = ()
+    """What rules that log decided."""
+    needs_first: bool = False
+    """It is a fragment, and the first one's layer 4 header decides what becomes of it:
+    no flow can stand for it, as a match does not tell datagrams apart."""
     trace: tuple[Step, ...] = ()
     """Every step, when a trace was asked for."""

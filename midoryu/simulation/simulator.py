@@ -13,8 +13,8 @@ from typing import Final, Union
 from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
-from midoryu.simulation import network, router
-from midoryu.simulation.answer import Complaint, complain
+from midoryu.simulation import network, router, services
+from midoryu.simulation.answer import Complaint, complain, turn_back
 from midoryu.simulation.filter import Verdict, evaluate, expect_return
 from midoryu.simulation.network import EVERYWHERE, Everywhere
 from midoryu.simulation.outcome import (
@@ -38,6 +38,8 @@ from midoryu.topology.model import CT_NEW, Vport
 from midoryu.topology.snapshot import NetworkView
 from midoryu.topology.tag import device_tag, flood_tag, interest_tag, vport_tag
 
+# What only the first fragment of a datagram has.
+_FIRST_ONLY: Final = field.L4 | field.TCP_FLAGS | field.ICMP_ID
 # Devices that one packet may cross; more is a loop.
 DEVICE_BUDGET: Final = 32
 
@@ -156,9 +158,22 @@ def _result(
         found=walk.hit,
         connection=connection,
         emissions=walk.emissions,
+        lookup=walk.lookup,
         learned=walk.learned,
+        logs=tuple(walk.logs),
+        needs_first=walk.needs_first or _reads_first(walk),
         trace=tuple(walk.steps or ()),
     )
+
+
+def _reads_first(walk: Walk) -> bool:
+    """Tell whether a fragment's layer 4 was read in any way (its ICMPv6 type always)."""
+    packet = walk.packet
+    if not packet.ip_frag:
+        return False
+    if packet.ip_proto == protocol.ICMPV6:
+        return bool(walk.fields & (_FIRST_ONLY & ~field.L4_SRC))
+    return bool(walk.fields & _FIRST_ONLY)
 
 
 def _describe(walk: Walk, outcome: Outcome) -> str:
@@ -203,15 +218,16 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     walk.tags.add(vport_tag(vport.key))
     if walk.steps is not None:
         walk.note(topology.vport_name(vport.key), "enter")
-    if not vport.up:
-        return Drop(Reason.ADMIN_DOWN)
-    if not walk.generated and not is_allowed(walk, vport):
-        return Drop(Reason.PORT_SECURITY)
+    network_view = topology.network(vport.device)
+    ended = _before_filters(walk, vport, network_view)
+    if ended is not None:
+        return ended
     verdict = evaluate(walk, vport.ingress_chain)
     if verdict is not Verdict.ACCEPT:
         return _filtered(walk, vport, verdict)
-    expect_return(walk, vport.egress_chain)
-    network_view = topology.network(vport.device)
+    verdict = expect_return(walk, vport.egress_chain, vport.ingress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return _filtered(walk, vport, verdict)
     if network_view is not None:
         switched = network.forward(walk, network_view, vport)
         if switched is EVERYWHERE:
@@ -219,27 +235,57 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
         if not isinstance(switched, Vport):
             assert not isinstance(switched, Everywhere)
             return switched
-        if evaluate(walk, network_view.row.egress_chain) is not Verdict.ACCEPT:
-            return Drop(Reason.FILTERED)
-        return _leave(walk, switched)
+        verdict = evaluate(walk, network_view.row.egress_chain)
+        if verdict is not Verdict.ACCEPT:
+            return _filtered(walk, vport, verdict)
+        return _leave(walk, switched, entered=vport)
     router_view = topology.router(vport.device)
     if router_view is None:
         walk.tags.add(device_tag(vport.device))
         return ErrorDrop(Reason.BROKEN)
     routed = router.forward(walk, router_view, vport)
-    return _leave(walk, routed) if isinstance(routed, Vport) else routed
+    if not isinstance(routed, Vport):
+        return routed
+    return _leave(walk, routed, entered=vport)
+
+
+def _before_filters(
+    walk: Walk, vport: Vport, network_view: Union[NetworkView, None]
+) -> Union[Outcome, None]:
+    """Judge what may not enter; no filter keeps a machine from getting its address."""
+    if not vport.up:
+        return Drop(Reason.ADMIN_DOWN)
+    if not walk.generated and not is_allowed(walk, vport):
+        return Drop(Reason.PORT_SECURITY)
+    if network_view is None or network_view.services is None:
+        return None
+    return services.greet(walk, network_view, vport)
 
 
 def _filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
-    """End a packet at a vport's chain; only a router can answer a rejected one."""
+    """End a packet at a chain of the device that it entered by a vport.
+
+    A rejected one is answered: by a router itself, and from a network as if the
+    destination had answered.
+    """
+    if verdict is not Verdict.REJECT:
+        return Drop(Reason.FILTERED)
+    walk.arrive()
     if walk.world.topology.router(vport.device) is not None:
-        walk.arrive()
         return router.filtered(walk, vport, verdict)
-    return Drop(Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED)
+    return turn_back(walk, vport, Reason.REJECTED)
 
 
-def _leave(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
-    """Take a packet out of a device: to the link's other end, or out of the overlay."""
+def _leave(
+    walk: Walk, vport: Vport, *, entered: Union[Vport, None] = None
+) -> Union[Vport, Outcome]:
+    """Take a packet out of a device: to the link's other end, or out of the overlay.
+
+    Args:
+        walk: the packet.
+        vport: where it leaves.
+        entered: where it entered the device and a refusal is told; None: nowhere.
+    """
     topology = walk.world.topology
     walk.tags.add(vport_tag(vport.key))
     if walk.steps is not None:
@@ -247,10 +293,13 @@ def _leave(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     if not vport.up:
         return Drop(Reason.ADMIN_DOWN)
     verdict = evaluate(walk, vport.egress_chain)
+    if verdict is Verdict.ACCEPT:
+        verdict = expect_return(walk, vport.ingress_chain, vport.egress_chain)
     if verdict is not Verdict.ACCEPT:
-        reason = Reason.REJECTED if verdict is Verdict.REJECT else Reason.FILTERED
-        return Drop(reason)
-    expect_return(walk, vport.ingress_chain)
+        if entered is not None:
+            return _filtered(walk, entered, verdict)
+        rejected = verdict is Verdict.REJECT
+        return Drop(Reason.REJECTED if rejected else Reason.FILTERED)
     if not vport.peer:
         return Forward(vport.key)
     peer = topology.vport(vport.peer)

@@ -13,7 +13,15 @@ from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Embedded, Headers, Packet
 from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
-from midoryu.simulation.outcome import Emission, MacSeen, NeighborSeen, Step
+from midoryu.simulation.outcome import (
+    Emission,
+    Lookup,
+    MacSeen,
+    NeighborSeen,
+    RuleLog,
+    Step,
+)
+from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import (
     Direction,
     FourTuple,
@@ -52,6 +60,8 @@ class World(NamedTuple):
     topology: Topology
     connections: ConnectionTable
     nat: NatTable
+    affinity: Union[AffinityTable, None] = None
+    """None where nobody keeps it."""
 
 
 class Walk:
@@ -62,6 +72,8 @@ class Walk:
         "_id_counts",
         "_looked_up",
         "_missed",
+        "assumed",
+        "bypassed",
         "devices",
         "emissions",
         "fields",
@@ -73,6 +85,9 @@ class Walk:
         "is_ip",
         "judged",
         "learned",
+        "logs",
+        "lookup",
+        "needs_first",
         "packet",
         "quoted",
         "seems_answer",
@@ -112,14 +127,24 @@ class Walk:
         """The record that it belongs to, once looked up and found."""
         self.tracked = False
         """A stateful filter or a NAT was on the way."""
+        self.needs_first = False
+        """It is a fragment, and what becomes of it depends on what the first one says
+        about layer 4."""
         self.judged = False
         """A filter went by its TCP flags."""
+        self.bypassed = False
+        """The chain that was asked last accepted it by a stateless rule."""
+        self.assumed = 0
+        """CT_* bit that filters shall go by instead of its own state; 0 for none."""
+        self.logs: list[RuleLog] = []
+        """What rules that log decided about it."""
         self.seems_answer = False
         """It comes from a port that DNAT leads to, and no record is known."""
         self.translations: list[Translation] = []
         """Translations made on this way, in order."""
         self.emissions: list[Emission] = []
         self.learned: list[Union[MacSeen, NeighborSeen]] = []
+        self.lookup: Union[Lookup, None] = None
         self.steps: Union[list[Step], None] = [] if trace else None
         self._arrived: tuple[Headers, Union[Embedded, None]] = (self.headers, None)
         self._looked_up = False
@@ -189,8 +214,13 @@ class Walk:
         return self.packet.ip_proto if self.quoted is None else self.quoted.ip_proto
 
     def track(self) -> None:
-        """Look its connection up where it came in, once."""
+        """Make it one of a tracked connection, and look that up."""
         self.tracked = True
+        if not self._looked_up:
+            self.look_up()
+
+    def look_up(self) -> None:
+        """Look its connection up where it came in, once."""
         if not self._looked_up:
             self._looked_up = True
             if self.hit is None:
@@ -239,12 +269,15 @@ class Walk:
         self.fields |= READ_TUPLE
         if self.packet.ip_frag:
             self.fields |= field.IP_FRAG
+            self.needs_first = True
         if self.quoted is not None:
             self.fields |= field.PAYLOAD
 
     def ct_state(self) -> int:
         """Return its connection state, one of the CT_* bits."""
-        self.track()
+        if self.assumed:
+            return self.assumed
+        self.look_up()
         if self.hit is not None:
             return CT_RELATED if self.is_error else CT_ESTABLISHED
         if self.is_error or self._is_lone_reply():
@@ -280,10 +313,26 @@ class Walk:
 
     @property
     def is_later_fragment(self) -> bool:
-        """It is a fragment without its layer 4 header."""
+        """It is a fragment whose layer 4 header nobody has seen."""
         if self.is_ip:
             self.fields |= field.ETH_TYPE | field.IP_FRAG
-        return self.packet.ip_frag == protocol.FRAG_LATER
+        packet = self.packet
+        if not packet.ip_frag:
+            return False
+        self.needs_first = True
+        return packet.ip_frag == protocol.FRAG_LATER and not packet.borrowed
+
+    def read_protocol(self) -> None:
+        """Note that the IP protocol was read.
+
+        A switch sees another one in later IPv6 fragments, so all fragments must come to
+        whoever knows the first one (ovs-fields(7), nw_proto).
+        """
+        self.fields |= READ_PROTO
+        if self.packet.eth_type == protocol.ETH_IPV6:
+            self.fields |= field.IP_FRAG
+            if self.packet.ip_frag:
+                self.needs_first = True
 
     def travels(self, direction: Direction) -> bool:
         """Tell whether it belongs to a record and goes that way."""

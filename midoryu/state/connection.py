@@ -148,6 +148,12 @@ def query_ports(ip_proto: int, icmp_type: int, icmp_id: int) -> tuple[int, int] 
     return None if query is None else (query, icmp_id)
 
 
+def opposite_type(ip_proto: int, icmp_type: int) -> int:
+    """Return the type of the reply to an ICMP query, or the other way round."""
+    kind = (ip_proto, icmp_type)
+    return _REPLY_OF.get(kind, _QUERY_OF.get(kind, icmp_type))
+
+
 def translate(tuple4: FourTuple, translation: Translation) -> FourTuple:
     """Apply one translation to the tuple of a forward packet."""
     source, destination, source_port, destination_port = tuple4

@@ -7,10 +7,11 @@ order in which they are cheapest to refuse. `simulation.filter` walks them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Union
 
 from midoryu.packet.address import V4_MASK, Prefix, is_v4, prefix_mask
+from midoryu.topology.groups import groups_of
 from midoryu.topology.model import Chain, Rule
 from midoryu.topology.rule_index import RuleIndex
 
@@ -55,15 +56,40 @@ class CompiledRule:
 class CompiledChain:
     """A chain ready to be walked."""
 
-    __slots__ = ("_index", "accept", "key", "name", "rules", "stateful")
+    __slots__ = (
+        "_index",
+        "accept",
+        "bypass",
+        "changed",
+        "groups",
+        "key",
+        "name",
+        "rules",
+        "stateful",
+    )
 
-    def __init__(self, chain: Chain, *, stateful: bool) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        stateful: bool,
+        bypass: bool = False,
+        changed: bool = False,
+        groups: frozenset[str] = frozenset(),
+    ) -> None:
         self.key = chain.key
         self.name = chain.name
         self.accept = chain.accept
         self.rules = tuple(CompiledRule(rule) for rule in chain.rules)
         self.stateful = stateful
         """It, or a chain that it can jump to, asks for connection state."""
+        self.bypass = bypass
+        """It, or a chain that it can jump to, has a stateless rule."""
+        self.changed = changed
+        """Its rules, or those of a chain that it can jump to, are not those of the
+        beginning: a live connection may have been let in by others."""
+        self.groups = groups
+        """Groups that it, or a chain that it can jump to, asks for."""
         self._index: Union[RuleIndex, None] = None
 
     def index(self) -> RuleIndex:
@@ -73,18 +99,36 @@ class CompiledChain:
         return self._index
 
 
-def is_stateful(start: str, chains: Mapping[str, Chain]) -> bool:
-    """Tell whether a chain, or any that it can reach, asks for connection state."""
+def compile_chain(
+    chain: Chain, chains: Mapping[str, Chain], changed: Collection[str]
+) -> CompiledChain:
+    """Compile a chain, with what it has from the chains that it can jump to.
+
+    Args:
+        chain: the chain.
+        chains: all chains by key.
+        changed: keys of chains that are not what they were when first known.
+    """
+    reached = _reached(chain.key, chains)
+    rules = [rule for key in reached for rule in chains[key].rules]
+    return CompiledChain(
+        chain,
+        stateful=any(rule.ct_states for rule in rules),
+        bypass=any(rule.stateless for rule in rules),
+        changed=not chain.keep_live and any(key in changed for key in reached),
+        groups=frozenset()
+        if chain.keep_live
+        else frozenset(group for rule in rules for group in groups_of(rule)),
+    )
+
+
+def _reached(start: str, chains: Mapping[str, Chain]) -> set[str]:
+    """List a chain and all that it can reach by jumps."""
     seen: set[str] = set()
     todo = [start]
     while todo:
         key = todo.pop()
-        if key in seen or key not in chains:
-            continue
-        seen.add(key)
-        for rule in chains[key].rules:
-            if rule.ct_states:
-                return True
-            if rule.jump:
-                todo.append(rule.jump)
-    return False
+        if key not in seen and key in chains:
+            seen.add(key)
+            todo.extend(rule.jump for rule in chains[key].rules if rule.jump)
+    return seen

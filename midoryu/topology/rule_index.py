@@ -3,7 +3,8 @@
 
 `chains` makes one for a long chain; `simulation.filter` asks it one condition after
 the other. Bit n of every set is rule n, so the lowest bit left is the first rule that
-holds. Address groups and ICMP types are not in here: rules with them are `hard`.
+holds. ICMP types are not in here, nor groups and prefixes negated together: rules with
+them are `hard`.
 
 Source: Lakshman and Stiliadis, "High-speed policy-based packet forwarding using
 efficient multi-dimensional range matching", 1998.
@@ -20,6 +21,7 @@ from midoryu.topology.model import PortRange, Rule
 # (rule's number, what it names, whether that is negated)
 _Prefixes = Iterable[tuple[int, tuple[Prefix, ...], bool]]
 _Ranges = Iterable[tuple[int, tuple[PortRange, ...], bool]]
+_Groups = Iterable[tuple[int, str, bool]]
 
 
 class ValueIndex:
@@ -73,6 +75,34 @@ class PrefixIndex:
         return (inside ^ self._negated) | self._free
 
 
+class GroupIndex:
+    """Rules that ask for an address in a group, or not in it."""
+
+    __slots__ = ("_by_group", "_free", "_negated", "asks")
+
+    def __init__(self, size: int, wanted: _Groups) -> None:
+        self._by_group: dict[str, int] = {}
+        self.asks = self._negated = 0
+        for number, group, negated in wanted:
+            bit = 1 << number
+            self.asks |= bit
+            self._negated |= bit if negated else 0
+            self._by_group[group] = self._by_group.get(group, 0) | bit
+        self._free = (1 << size) - 1 & ~self.asks
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The groups that are asked for."""
+        return self._by_group.keys()
+
+    def holds(self, groups: Iterable[str]) -> int:
+        """Return the rules that an address in just these groups does not rule out."""
+        inside = 0
+        for group in groups:
+            inside |= self._by_group.get(group, 0)
+        return (inside ^ self._negated) | self._free
+
+
 class PortIndex:
     """Rules that ask for a port in any of some ranges, or in none of them."""
 
@@ -110,12 +140,14 @@ class RuleIndex:
         "asks_ct",
         "by_ct_state",
         "destination",
+        "destination_groups",
         "destination_ports",
         "eth_type",
         "every",
         "hard",
         "ip_proto",
         "source",
+        "source_groups",
         "source_ports",
     )
 
@@ -124,11 +156,7 @@ class RuleIndex:
         numbered = list(enumerate(rules))
         self.every = (1 << size) - 1
         """All rules."""
-        self.hard = _bits(
-            n
-            for n, rule in numbered
-            if rule.source_group or rule.destination_group or rule.icmp_type >= 0
-        )
+        self.hard = _bits(n for n, rule in numbered if _is_hard(rule))
         """Rules that have to be asked themselves."""
         self.asks_ct = _bits(n for n, rule in numbered if rule.ct_states)
         """Rules that ask for a connection state."""
@@ -140,14 +168,31 @@ class RuleIndex:
         self.eth_type = ValueIndex([rule.eth_type for rule in rules])
         self.ip_proto = ValueIndex([rule.ip_proto for rule in rules])
         self.source = PrefixIndex(
-            size, ((n, r.source, r.not_source) for n, r in numbered if r.source)
+            size,
+            (
+                (n, r.source, r.not_source)
+                for n, r in numbered
+                if r.source and not (r.source_group and r.not_source)
+            ),
         )
         self.destination = PrefixIndex(
             size,
             (
                 (n, r.destination, r.not_destination)
                 for n, r in numbered
-                if r.destination
+                if r.destination and not (r.destination_group and r.not_destination)
+            ),
+        )
+        easy = [(n, rule) for n, rule in numbered if not _is_hard(rule)]
+        self.source_groups = GroupIndex(
+            size, ((n, r.source_group, r.not_source) for n, r in easy if r.source_group)
+        )
+        self.destination_groups = GroupIndex(
+            size,
+            (
+                (n, r.destination_group, r.not_destination)
+                for n, r in easy
+                if r.destination_group
             ),
         )
         self.source_ports = PortIndex(
@@ -166,6 +211,14 @@ class RuleIndex:
                 if r.destination_ports
             ),
         )
+
+
+def _is_hard(rule: Rule) -> bool:
+    mixed_source = rule.source_group and rule.source and rule.not_source
+    mixed_destination = (
+        rule.destination_group and rule.destination and rule.not_destination
+    )
+    return bool(mixed_source or mixed_destination or rule.icmp_type >= 0)
 
 
 def _bits(numbers: Iterable[int]) -> int:

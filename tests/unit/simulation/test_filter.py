@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midoryu.packet import field
-from midoryu.packet.address import parse_prefix
+from midoryu.packet.address import parse_ip, parse_prefix
 from midoryu.simulation.filter import MAX_DEPTH
 from midoryu.simulation.outcome import (
     Consumed,
@@ -31,7 +31,7 @@ from midoryu.topology.model import (
     Rule,
     RuleAction,
 )
-from midoryu.topology.tag import chain_tag, group_tag
+from midoryu.topology.tag import chain_tag, member_tag
 from tests.helpers import frames
 from tests.helpers.builder import Builder
 from tests.helpers.worlds import FAMILIES, V4, V6, Family, Overlay, two_networks
@@ -199,7 +199,7 @@ def test_group_can_be_negated() -> None:
 def test_changed_group_touches_what_asked_it() -> None:
     overlay = with_group("10.0.1.0/29", source_group="g")
     simulation = overlay.send("a/vm1", TCP_80)
-    assert {group_tag("g"), chain_tag("main")} <= simulation.tags
+    assert {member_tag(parse_ip("10.0.1.11")), chain_tag("main")} <= simulation.tags
 
     everybody = frozenset({parse_prefix("10.0.0.0/8")})
     tags = overlay.change(model.AddressGroup("g", "admins", everybody))
@@ -651,3 +651,266 @@ def test_long_chain_says_and_reads_what_a_short_one_does(
         found.append((simulation.outcome, simulation.fields, simulation.tags))
 
     assert found[0] == found[1]
+
+
+# Refusals that are told, wherever the chain is.
+
+
+def rejecting(place: str, family: Family) -> Overlay:
+    """Network a whose chain at one place rejects all but what is established."""
+    b = two_networks(family)
+    key = b.chain("no", Rule(RuleAction.REJECT))
+    if place in ("ingress", "egress"):
+        b.network("a", **{f"{place}_chain": key})
+    vm = "1" if place == "vport ingress" else "3"
+    fields = {
+        "vport ingress": {"ingress_chain": key},
+        "vport egress": {"egress_chain": key},
+    }.get(place, {})
+    b.vport(
+        f"a/vm{vm}",
+        host="node1",
+        mac=f"02:00:00:00:00:0{vm}",
+        ip=family.ip(1, 10 + int(vm)),
+        **fields,
+    )
+    return Overlay(b)
+
+
+PLACES = ["vport ingress", "ingress", "egress", "vport egress"]
+
+
+@FAMILIES
+@pytest.mark.parametrize("place", PLACES)
+def test_network_resets_tcp_in_the_name_of_the_destination(
+    place: str, family: Family
+) -> None:
+    overlay = rejecting(place, family)
+    macs = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    frame = frames.tcp(family.ip(1, 11), family.ip(1, 13), 1000, 80, seq=7, **macs)
+
+    simulation = overlay.send("a/vm1", frame)
+
+    assert simulation.outcome == Consumed(Reason.REJECTED)
+    where, answer = overlay.said(simulation)
+    assert where == ("a/vm1",)
+    assert (answer.src, answer.dst) == (macs["eth_dst"], macs["eth_src"])
+    inner = answer.payload
+    assert (inner.src, inner.dst) == (family.ip(1, 13), family.ip(1, 11))
+    assert (inner.payload.sport, inner.payload.dport) == (80, 1000)
+    assert (str(inner.payload.flags), inner.payload.ack) == ("RA", 8)
+
+
+@FAMILIES
+@pytest.mark.parametrize("place", PLACES)
+def test_network_rejects_in_the_name_of_the_destination(
+    place: str, family: Family
+) -> None:
+    overlay = rejecting(place, family)
+    macs = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    frame = frames.udp(family.ip(1, 11), family.ip(1, 13), 1000, 53, **macs)
+
+    where, answer = overlay.said(overlay.send("a/vm1", frame))
+
+    assert where == ("a/vm1",)
+    inner = answer.payload
+    assert (inner.src, inner.dst) == (family.ip(1, 13), family.ip(1, 11))
+    code = (1, 1) if family.is_v6 else (3, 13)
+    assert (inner.payload.type, inner.payload.code) == code
+    quoted = frame[14:]
+    assert bytes(inner.payload)[8:] == quoted
+
+
+def test_refusal_behind_a_router_finds_its_way_back() -> None:
+    b = two_networks(V4)
+    key = b.chain("no", Rule(RuleAction.REJECT))
+    ip = V4.ip(2, 12)
+    b.vport("b/vm2", host="node2", mac="02:00:00:00:00:02", ip=ip, egress_chain=key)
+    overlay = Overlay(b)
+    frame = frames.tcp(V4.ip(1, 11), ip, 1000, 80, eth_dst=overlay.mac("r/a"))
+
+    where, answer = overlay.said(overlay.send("a/vm1", frame))
+
+    assert where == ("a/vm1",)
+    assert (answer.payload.src, answer.payload.dst) == (ip, V4.ip(1, 11))
+    assert answer.payload.payload.flags == "RA"
+
+
+def test_refused_broadcast_reset_and_error_stay_unanswered() -> None:
+    overlay = rejecting("vport ingress", V4)
+    quoted = frames.tcp(V4.ip(1, 13), V4.ip(1, 11))[14:]
+    link = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    everybody = {**link, "eth_dst": "ff:ff:ff:ff:ff:ff"}
+    for frame in (
+        frames.tcp(V4.ip(1, 11), V4.ip(1, 13), flags="R", **link),
+        frames.udp(V4.ip(1, 11), "10.0.1.255", **everybody),
+        frames.icmp_error(quoted, V4.ip(1, 11), V4.ip(1, 13), **link),
+    ):
+        simulation = overlay.send("a/vm1", frame)
+        assert simulation.outcome == Drop(Reason.REJECTED)
+        assert simulation.emissions == []
+
+
+# Stateless rules.
+
+
+def both_ways(*out: Rule, into: tuple[Rule, ...] = ()) -> Overlay:
+    """vm1 with a chain for each way, both of which end with a stateful rule."""
+    b = two_networks(V4)
+    stateful = Rule(ACCEPT, ct_states=CT_NEW | CT_ESTABLISHED)
+    b.chain("out", *out, stateful, accept=False)
+    b.chain("in", *into, stateful, accept=False)
+    b.vport(
+        "a/vm1",
+        host="node1",
+        mac="02:00:00:00:00:01",
+        ip=V4.ip(1, 11),
+        ingress_chain="out",
+        egress_chain="in",
+    )
+    return Overlay(b)
+
+
+WEB_OUT = Rule(ACCEPT, ip_proto=6, destination_ports=((80, 80),), stateless=True)
+WEB_IN = Rule(ACCEPT, ip_proto=6, source_ports=((80, 80),), stateless=True)
+
+
+def test_stateless_rules_both_ways_make_no_record() -> None:
+    overlay = both_ways(WEB_OUT, into=(WEB_IN,))
+
+    simulation = overlay.carry("a/vm1", to_vm3(frames.tcp, dport=80))
+
+    assert isinstance(simulation.outcome, Forward)
+    assert simulation.connection is None
+    back = frames.tcp(
+        V4.ip(1, 13),
+        V4.ip(1, 11),
+        80,
+        1000,
+        flags="SA",
+        eth_src="02:00:00:00:00:03",
+        eth_dst="02:00:00:00:00:01",
+    )
+    answer = overlay.carry("a/vm3", back)
+    assert isinstance(answer.outcome, Forward)
+    assert answer.connection is None
+
+
+def test_packet_beside_the_stateless_rule_is_tracked() -> None:
+    overlay = both_ways(WEB_OUT, into=(WEB_IN,))
+
+    assert overlay.send("a/vm1", to_vm3(frames.tcp, dport=81)).connection is not None
+
+
+def test_later_stateful_rule_beats_no_earlier_stateless_one() -> None:
+    refused = Rule(DROP, ct_states=CT_INVALID)
+    overlay = both_ways(refused, WEB_OUT, into=(WEB_IN,))
+
+    assert overlay.send("a/vm1", to_vm3(frames.tcp, dport=80)).connection is None
+
+
+# Rules that change under a live connection.
+
+ESTABLISHED = Rule(ACCEPT, ct_states=CT_ESTABLISHED)
+TCP_ONLY = Rule(ACCEPT, ip_proto=6)
+UDP_ONLY = Rule(ACCEPT, ip_proto=17)
+
+
+def let_in(*rules: Rule, **chain: Any) -> Overlay:
+    """vm3 that lets in what its chain says, and out everything, statefully."""
+    b = two_networks(V4)
+    b.put(model.Chain("in", "in", (ESTABLISHED, *rules), accept=False, **chain))
+    b.put(model.Chain("out", "out", (ESTABLISHED, Rule(ACCEPT))))
+    b.vport(
+        "a/vm3",
+        host="node1",
+        mac="02:00:00:00:00:03",
+        ip=V4.ip(1, 13),
+        ingress_chain="out",
+        egress_chain="in",
+    )
+    overlay = Overlay(b)
+    assert overlay.carry("a/vm1", to_vm3(frames.tcp)).connection is not None
+    return overlay
+
+
+def answer_of_vm3(**fields: Any) -> bytes:
+    return frames.tcp(
+        V4.ip(1, 13),
+        V4.ip(1, 11),
+        fields.pop("sport", 80),
+        fields.pop("dport", 1000),
+        flags="SA",
+        eth_src="02:00:00:00:00:03",
+        eth_dst="02:00:00:00:00:01",
+    )
+
+
+def later(overlay: Overlay) -> tuple[bool, bool]:
+    """Tell whether the connection's packets pass, forward and return."""
+    forward = overlay.send("a/vm1", to_vm3(frames.tcp, flags="A"))
+    back = overlay.send("a/vm3", answer_of_vm3())
+    return isinstance(forward.outcome, Forward), isinstance(back.outcome, Forward)
+
+
+def test_connection_ends_with_the_rule_that_let_it_in() -> None:
+    overlay = let_in(TCP_ONLY)
+    assert later(overlay) == (True, True)
+
+    overlay.change(model.Chain("in", "in", (ESTABLISHED, UDP_ONLY), accept=False))
+    assert later(overlay) == (False, False)
+
+    overlay.change(
+        model.Chain("in", "in", (ESTABLISHED, UDP_ONLY, TCP_ONLY), accept=False)
+    )
+    assert later(overlay) == (True, True)
+
+
+def test_chain_may_keep_what_it_has_let_in() -> None:
+    overlay = let_in(TCP_ONLY, keep_live=True)
+
+    overlay.change(
+        model.Chain("in", "in", (ESTABLISHED,), accept=False, keep_live=True)
+    )
+
+    assert later(overlay) == (True, True)
+
+
+def test_member_that_leaves_its_group_loses_its_connections() -> None:
+    b = two_networks(V4)
+    b.put(model.PortGroup("friends", "friends", frozenset({b.key("a/vm1")})))
+    friends = Rule(ACCEPT, source_group="friends")
+    b.put(model.Chain("in", "in", (ESTABLISHED, friends), accept=False))
+    b.vport(
+        "a/vm3",
+        host="node1",
+        mac="02:00:00:00:00:03",
+        ip=V4.ip(1, 13),
+        egress_chain="in",
+    )
+    overlay = Overlay(b)
+    made = overlay.carry("a/vm1", to_vm3(frames.tcp))
+    assert made.connection is not None
+
+    tags = overlay.change(model.PortGroup("friends", "friends", frozenset()))
+
+    assert tags & made.tags
+    assert later(overlay) == (False, False)
+
+
+def test_vport_that_gets_another_chain_judges_anew() -> None:
+    overlay = let_in(TCP_ONLY)
+    strict = model.Chain("strict", "strict", (ESTABLISHED, UDP_ONLY), accept=False)
+
+    overlay.change(strict, replace(overlay.vport("a/vm3"), egress_chain="strict"))
+
+    assert later(overlay) == (False, False)
+
+
+def test_rule_that_logs_tells_what_it_saw() -> None:
+    overlay = Overlay(guarded(Rule(DROP, ip_proto=6, log="web")))
+
+    (line,) = overlay.send("a/vm1", TCP_80).logs
+
+    assert (line.name, line.chain, line.verdict) == ("web", "main", "drop")
+    assert (line.ip_proto, line.source_port, line.destination_port) == (6, 1000, 80)

@@ -68,18 +68,24 @@ def test_port_is_in_any_range_or_in_none_when_negated(
     )
 
 
-def test_groups_and_icmp_types_are_left_to_the_rule() -> None:
+def test_icmp_types_and_what_is_negated_together_are_left_to_the_rule() -> None:
     accept = RuleAction.ACCEPT
     index = RuleIndex(
         [
             Rule(accept, source_group="some"),
             Rule(accept, ct_states=3),
             Rule(accept, icmp_type=8),
-            Rule(accept, destination_group="some"),
+            Rule(
+                accept,
+                destination=(parse_prefix("10.0.0.0/8"),),
+                destination_group="some",
+                not_destination=True,
+            ),
         ]
     )
 
-    assert index.hard == 0b1101
+    assert index.hard == 0b1100
+    assert index.source_groups.asks == 0b0001
     assert index.asks_ct == 0b0010
     assert index.by_ct_state == {1: 0b0010, 2: 0b0010, 4: 0, 8: 0}
     assert index.every == 0b1111

@@ -169,7 +169,6 @@ def test_same_row_again_touches_nothing() -> None:
         (model.Dnat, lambda row: tag.device_tag(row.router)),
         (model.FloatingIp, lambda row: tag.device_tag(row.router)),
         (model.Chain, lambda row: tag.chain_tag(row.key)),
-        (model.AddressGroup, lambda row: tag.group_tag(row.key)),
         (model.Host, lambda row: tag.host_tag(row.key)),
         (model.MacEntry, lambda row: tag.mac_tag(row.network, row.mac)),
         (model.Neighbor, lambda row: tag.neighbor_tag(row.router, row.address)),

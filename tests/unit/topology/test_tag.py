@@ -17,7 +17,7 @@ def test_no_two_kinds_share_a_tag() -> None:
         tag.mac_tag(1, 1),
         tag.neighbor_tag(1, 1),
         tag.chain_tag("1"),
-        tag.group_tag("1"),
+        tag.member_tag(1),
         tag.flood_tag(1),
         tag.host_tag(1),
         tag.interest_tag(1),
