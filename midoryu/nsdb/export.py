@@ -79,7 +79,8 @@ def topology(items: Iterable[Item]) -> Words:
     sections: Words = {
         "hosts": _hosts(names("Host"), names("Port")),
         "networks": {
-            item.name: _network(item, names("Port")) for item in names("Network")
+            item.name: _network(item, names("Port"), names("Subnet"))
+            for item in names("Network")
         },
         "routers": {
             item.name: _router(
@@ -113,8 +114,15 @@ def _hosts(hosts: Iterable[Item], ports: Iterable[Item]) -> Words:
     return found
 
 
-def _network(item: Item, ports: Iterable[Item]) -> Words:
+def _network(item: Item, ports: Iterable[Item], subnets: Iterable[Item]) -> Words:
     words = _device(item)
+    own_subnets = {
+        str(subnet.columns["prefix"]): export_service.subnet(subnet)
+        for subnet in subnets
+        if subnet.columns["network"] == item.name
+    }
+    if own_subnets:
+        words["subnets"] = own_subnets
     own = [port for port in ports if port.columns["network"] == item.name]
     written = {
         str(port.columns["name"]): _port(port, ())
