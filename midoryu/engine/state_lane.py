@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Union
 
 from midoryu.engine import memory
 from midoryu.engine.core import SYNC_LIMIT_S, Core
@@ -18,6 +19,7 @@ from midoryu.simulation.outcome import StateWanted
 from midoryu.state.connection import (
     VERSION_MAX,
     Connection,
+    StateKey,
     TranslationKind,
     state_keys,
     supersedes,
@@ -39,6 +41,7 @@ def commit(
     Returns:
         The record as it is kept.
     """
+    old = core.connections.get(connection.id) if connection.id else None
     if not connection.id:
         connection.id, connection.owner = core.new_connection_id(), core.host
         core.counters["connections made"] += 1
@@ -52,7 +55,7 @@ def commit(
         core.counters["connections refused"] += 1
         return connection
     core.nat.commit(connection, now)
-    core.invalidate(keys, effects, now)
+    _invalidate(core, old, connection, keys, effects=effects, now=now)
     memory.remember(core, connection, effects, now)
     if core.replicator is not None:
         peers = interested_peers(core, connection, flooded)
@@ -62,6 +65,42 @@ def commit(
             # Whether its packet has to wait is asked next.
             push_made(core, effects, now)
     return connection
+
+
+def _invalidate(
+    core: Core,
+    old: Union[Connection, None],
+    new: Connection,
+    keys: Iterable[StateKey],
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Remove the flows that a new or changed record makes wrong, and no others.
+
+    A connection that only leaves (or comes in) elsewhere changes nothing for its flows
+    of the other direction. They stay: this agent may not live to make them again.
+    """
+    standing = core.flows.tagged(keys)
+    if old is not None and _same_translations(old, new):
+        same = (
+            old.egress_vport == new.egress_vport,
+            old.ingress_vport == new.ingress_vport,
+        )
+        standing = [
+            entry
+            for entry in standing
+            if entry.connection != new.id or not same[entry.returns]
+        ]
+    core.remove_flows(standing, effects, now)
+
+
+def _same_translations(one: Connection, other: Connection) -> bool:
+    return (
+        one.translations == other.translations
+        and one.ingress_device == other.ingress_device
+        and one.egress_device == other.egress_device
+    )
 
 
 def push_made(core: Core, effects: Effects, now: float) -> None:
@@ -142,7 +181,7 @@ def receive(
             core.counters["connections refused"] += 1
             continue
         core.nat.commit(connection, now)
-        core.invalidate(keys, effects, now)
+        _invalidate(core, old, connection, keys, effects=effects, now=now)
         memory.remember(core, connection, effects, now)
         core.counters["connections imported"] += 1
         if old is not None:

@@ -82,7 +82,8 @@ def _total(runs: list[Figures]) -> dict[str, object]:
     return {
         "runs": len(runs),
         "simulated_s": round(sum(figures.simulated_s for figures in runs), 1),
-        "connections_lost": sum(bool(figures.violation) for figures in runs),
+        "runs_with_a_violation": sum(bool(figures.violation) for figures in runs),
+        "connections_lost": sum(figures.lost for figures in runs),
         "counts": dict(sorted(counts.items())),
         "disturbances": dict(sorted(disturbances.items())),
         "engines": dict(sorted(engines.items())),

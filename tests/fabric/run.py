@@ -30,6 +30,8 @@ class Figures:
     longest_ms: dict[str, float] = field(default_factory=dict)
     """Kind of disturbance -> longest time until a message arrived."""
     slowest_agreement_s: float = 0.0
+    lost: int = 0
+    """Connections that did not go on when they had to."""
     violation: str = ""
     log: list[str] = field(default_factory=list)
 
@@ -58,6 +60,10 @@ class Run:
                 self._episode(only)
         except InvariantError as violation:
             figures.violation = f"at {loop.now:.4f}: {violation}"
+            figures.lost = sum(
+                talk.under_way is not None and talk.tries >= TRIES
+                for talk in self.traffic.live
+            )
             figures.log = list(self.cloud.log)
         figures.simulated_s = loop.now - self._start
         figures.counts = self.traffic.counts + self.cloud.counts

@@ -209,3 +209,28 @@ def test_a_stray_reply_is_looked_at_again_after_a_second() -> None:
     flows = fabric.hosts["node1"].switch.flows(pipeline.VPORT)
     drops = [flow for flow in flows if not flow.actions and flow.priority == 1000]
     assert [flow.hard_timeout_s for flow in drops] == [1]
+
+
+def test_a_changed_way_out_leaves_the_flows_of_the_way_back_in_place() -> None:
+    """Else an agent that dies at once would leave its switch without them."""
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    dead, alive = int(uplink[-1]), other(uplink)
+    reply = from_outside(alive, dport=packet.headers.l4_src, flags="SA")
+    only(fabric.send(f"provider/uplink{alive}", reply))
+    before = reactive(fabric, f"node{alive}")
+    assert before
+    fabric.stop(f"node{dead}")
+    fabric.drop = lambda p: f"node{dead}" in (p.source, p.destination)
+    fabric.advance(0.5)
+    only(fabric.send("web/vm2", from_vm(fabric.builder, 2, flags="A", payload=b"x")))
+    (record,) = fabric.records(f"node{alive}")
+    assert record["egress"] == f"provider/uplink{alive}"
+    assert before <= reactive(fabric, f"node{alive}")
+
+
+def reactive(fabric: Fabric, name: str) -> set[int]:
+    """Return the cookies of a host's flows for connections."""
+    flows = fabric.hosts[name].switch.flows(pipeline.VPORT)
+    return {f.cookie for f in flows if f.priority == pipeline.PRIORITY_REACTIVE}

@@ -59,3 +59,15 @@ def test_invalidation_removes_tagged_flows_counts_them_and_lets_records_go() -> 
     assert bench.counters["flows invalidated"] == before + 1
     assert not bench.core.connections.is_held(connection.id)
     assert bench.core.invalidate(tags, effects, bench.now) == 0
+
+
+def test_an_agent_learns_from_the_moment_when_it_can_ask() -> None:
+    bench = Bench(office(), start=False, epoch=6)
+    bench.read_topology()
+    bench.wait(SYNC_LIMIT_S + 1)
+    assert not bench.core.has_memory(bench.now)
+    bench.connect()
+    bench.wait(SYNC_LIMIT_S - 0.5)
+    assert not bench.core.has_memory(bench.now)
+    bench.wait(0.6)
+    assert bench.core.has_memory(bench.now)

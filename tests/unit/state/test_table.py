@@ -266,3 +266,34 @@ def test_a_copy_of_a_queued_record_under_a_new_id_ages_too() -> None:
     assert first is not None
     table.insert(dataclasses.replace(first, id=6, ingress_device=70), 0.0)
     assert {one.id for one in table.expire(240.0)} == {5, 6}
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+@pytest.mark.parametrize("later_id", [1, 3])
+def test_a_port_used_again_belongs_to_the_later_connection(
+    later_id: int, later_first: bool
+) -> None:
+    def used(id_: int, port: int, last_used: float) -> Connection:
+        return Connection(
+            id=id_,
+            ip_proto=6,
+            original=(10, 20, 40003, 80),
+            ingress_device=1,
+            ingress_vport=2,
+            egress_device=3,
+            egress_vport=4,
+            translations=(Translation(5, TranslationKind.SOURCE, 30, port),),
+            owner=1,
+            phase=Phase.TCP_TRANSITORY,
+            last_used=last_used,
+        )
+
+    earlier, later = used(2, 6400, 100.0), used(later_id, 6401, 103.0)
+    table = ConnectionTable()
+    for one in (later, earlier) if later_first else (earlier, later):
+        table.insert(one, 104.0)
+
+    hit = table.find((1, 6, 10, 20, 40003, 80))
+
+    assert hit is not None
+    assert hit.connection is later
