@@ -15,6 +15,7 @@ from midoryu.packet.address import Prefix, link_local_of
 from midoryu.topology import model
 from midoryu.topology.nat import NatRules
 from midoryu.topology.routes import RouteTable, connected
+from midoryu.topology.service_view import ServiceView
 
 if TYPE_CHECKING:
     from midoryu.topology.snapshot import Topology
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 class NetworkView:
     """A network with its vports and the addresses that are known from the topology."""
 
-    __slots__ = ("exterior", "interior", "mac_by_ip", "row", "vport_by_mac")
+    __slots__ = (
+        "exterior",
+        "interior",
+        "mac_by_ip",
+        "row",
+        "services",
+        "vport_by_mac",
+    )
 
     def __init__(self, row: model.Network, topology: Topology) -> None:
         self.row = row
@@ -41,6 +49,17 @@ class NetworkView:
             if peer is not None:
                 self._add(peer, vport.key)
                 self._add_nat_addresses(peer, topology)
+        self.services = self._services(topology)
+        """What it answers itself; None where it answers nothing but ARP and ND."""
+
+    def _services(self, topology: Topology) -> ServiceView | None:
+        rows = tuple(topology.rows_of(model.Subnet, self.row.key))
+        if not rows and not any(vport.metadata for vport in self.exterior):
+            return None
+        services = ServiceView(self.row, topology, rows, self.exterior, self.mac_by_ip)
+        for address, mac in services.own_macs.items():
+            self.mac_by_ip.setdefault(address, mac)
+        return services
 
     def _add(self, vport: model.Vport, at: int) -> None:
         if not vport.mac:
