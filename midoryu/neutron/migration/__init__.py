@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drivers' branch of Neutron's database migrations (`neutron-db-manage`)."""

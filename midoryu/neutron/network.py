@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Neutron network -> its rows: the switch, and its ways into a physical network.
+
+Pure: dictionaries of Neutron's API in, items out. `port` and `router` put ports on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from midoryu.compat import SLOTS
+from midoryu.neutron import unit
+from midoryu.nsdb.item import Item, Value, make_item
+
+
+@dataclass(frozen=True, **SLOTS)
+class Segment:
+    """Where a provider network is in the physical world."""
+
+    physical_network: str
+    vlan: int = 0
+    """VLAN ID 1..4094, 0 for untagged."""
+
+
+def network_items(
+    network: Mapping[str, Any],
+    *,
+    segments: Iterable[Segment] = (),
+    gateways: Mapping[str, Iterable[str]],
+    holders: Mapping[str, str],
+) -> list[Item]:
+    """Make the rows of a network.
+
+    Args:
+        network: the network as the API shows it.
+        segments: its segments on physical networks.
+        gateways: hosts by the physical network that they have an interface in.
+        holders: names of the switches that those interfaces are at, by physical
+            network: a VLAN is a sub-port there.
+    """
+    name = unit.device_name(network["id"])
+    columns: dict[str, Value] = {"name": name, "up": network["admin_state_up"]}
+    if network.get("mtu"):
+        columns["mtu"] = network["mtu"]
+    items = [make_item("Network", columns)]
+    uplinks = [
+        _uplink(name, segment, host, holders)
+        for segment in segments
+        for host in gateways.get(segment.physical_network, ())
+    ]
+    return [*items, *_with_hosts(uplinks), *_ingress_set(name, uplinks)]
+
+
+def physical_items(physical_network: str, hosts: Iterable[str]) -> list[Item]:
+    """Make the switch of a physical network that only VLANs are used of."""
+    name = unit.physical_name(physical_network)
+    segment = Segment(physical_network)
+    uplinks = [_uplink(name, segment, host, {}) for host in hosts]
+    return [make_item("Network", {"name": name}), *_with_hosts(uplinks)]
+
+
+def uplink_interface(physical_network: str, host: str) -> str:
+    """Name the iface-id of a host's interface in a physical network."""
+    return f"{physical_network}@{host}"
+
+
+def _uplink(
+    network: str, segment: Segment, host: str, holders: Mapping[str, str]
+) -> Item:
+    interface = uplink_interface(segment.physical_network, host)
+    columns: dict[str, Value] = {
+        "name": unit.uplink_name(network, host).partition("/")[2],
+        "network": network,
+        "host": host,
+        "interface_id": interface,
+    }
+    if segment.vlan:
+        holder = holders[segment.physical_network]
+        columns["parent"] = unit.uplink_name(holder, host)
+        columns["vlan"] = segment.vlan
+        columns["interface_id"] = f"{interface}.{segment.vlan}"
+    return make_item("Port", columns)
+
+
+def _with_hosts(uplinks: Iterable[Item]) -> Iterator[Item]:
+    for item in uplinks:
+        yield make_item("Host", {"name": item.columns["host"]})
+        yield item
+
+
+def _ingress_set(name: str, uplinks: Sequence[Item]) -> Iterator[Item]:
+    if uplinks:
+        ports = tuple(sorted(item.name for item in uplinks))
+        yield make_item("Port_Group", {"name": name, "ports": ports})

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents say of ports -> Neutron's port status, and with it Nova's events.
+
+`worker` calls `run` often; it looks only when something in the NSDB changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Union
+
+from neutron.db import models_v2, provisioning_blocks
+from neutron.plugins.ml2 import db as ml2_db
+from neutron.plugins.ml2 import models as ml2_models
+from neutron_lib import constants
+from neutron_lib import context as neutron_context
+from neutron_lib.callbacks import resources
+from neutron_lib.db import api as db_api
+from neutron_lib.plugins import directory
+
+from midoryu.neutron.store import Store
+
+LOG = logging.getLogger(__name__)
+
+
+class StatusWatcher:
+    """Remembers which ports are up where, and tells Neutron of changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._host_by_port: Union[dict[str, str], None] = None
+
+    def run(self) -> None:
+        """Look once.
+
+        Raises:
+            NsdbError: the NSDB cannot be reached.
+        """
+        now: dict[str, str] = self._store.read(lambda tables, _: ports_up(tables))
+        before = self._host_by_port
+        if now == before:
+            return
+        context = neutron_context.get_admin_context()
+        if before is None:
+            before = dict.fromkeys(_active_ports(context), "")
+        for port, host in now.items():
+            if before.get(port) != host:
+                set_up(context, port, host)
+        for port in before.keys() - now.keys():
+            set_down(context, port)
+        self._host_by_port = now
+
+
+def ports_up(tables: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hosts where ports are up, by Neutron's port id."""
+    found = {}
+    for row in tables["Port_Status"].rows.values():
+        if row.up and "neutron:unit" in row.port.external_ids:
+            found[row.port.interface_id] = row.host.name
+    return found
+
+
+def set_up(context: Any, port: str, host: str) -> None:
+    """Tell Neutron that a port's flows are in at a host."""
+    row = ml2_db.get_port(context, port)
+    if not row:
+        return
+    active = _active_host(context, port)
+    if active != host:
+        _tell_nova_of_migration(context, row, host)
+        return
+    LOG.info("port %s is up at %s", port, host)
+    provisioning_blocks.provisioning_complete(
+        context, port, resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
+    )
+
+
+def set_down(context: Any, port: str) -> None:
+    """Tell Neutron that a port is nowhere."""
+    row = ml2_db.get_port(context, port)
+    if not row or row.status != constants.PORT_STATUS_ACTIVE:
+        return
+    LOG.info("port %s is down", port)
+    # First the block: nobody else shall set it ACTIVE.
+    provisioning_blocks.add_provisioning_component(
+        context, port, resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
+    )
+    directory.get_plugin().update_port_status(context, port, constants.PORT_STATUS_DOWN)
+
+
+def _active_host(context: Any, port: str) -> Union[str, None]:
+    binding = ml2_models.PortBinding
+    with db_api.CONTEXT_READER.using(context):
+        row = (
+            context.session.query(binding.host)
+            .filter_by(port_id=port, status=constants.ACTIVE)
+            .first()
+        )
+    return None if row is None else str(row.host)
+
+
+def _active_ports(context: Any) -> list[str]:
+    """Return the ports that Neutron believes to be up at a host."""
+    port, binding = models_v2.Port, ml2_models.PortBinding
+    with db_api.CONTEXT_READER.using(context):
+        query = context.session.query(port.id).join(binding, binding.port_id == port.id)
+        query = query.filter(
+            port.status == constants.PORT_STATUS_ACTIVE,
+            binding.status == constants.ACTIVE,
+            binding.host != "",
+            binding.vif_type == "ovs",
+        )
+        return [row.id for row in query]
+
+
+def _tell_nova_of_migration(context: Any, port: Any, host: str) -> None:
+    """Tell Nova that a port is wired where its instance will be."""
+    binding = ml2_models.PortBinding
+    with db_api.CONTEXT_READER.using(context):
+        row = (
+            context.session.query(binding.host)
+            .filter_by(port_id=port.id, host=host, status=constants.INACTIVE)
+            .first()
+        )
+    notifier = getattr(directory.get_plugin(), "nova_notifier", None)
+    if row is not None and notifier is not None:
+        LOG.info("port %s is wired at %s, where it migrates to", port.id, host)
+        notifier.notify_port_active_direct(port)
