@@ -38,6 +38,7 @@ from midoryu.agent.driver import Driver
 from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
 from midoryu.agent.journal import Journal
 from midoryu.agent.pump import Pump
+from midoryu.agent.resolver import Resolver
 from midoryu.agent.silence import Neighbor, watch
 from midoryu.engine.effect import NsdbWrite, SetVportStatus
 from midoryu.engine.event import JournalRead
@@ -85,6 +86,7 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         self._ovs_pump = Pump(self._ovs, self._from_ovs)
         self._to_mark: set[int] = set()
         self.driver.status_written = self._mark_later
+        self.driver.resolve = Resolver(self.driver.handle_and_send).resolve
         self._nsdb = _nsdb_client(config)
         self._nsdb_pump: Pump | None = None
         if self._nsdb is not None:

@@ -20,13 +20,20 @@ from typing import Any, Final, Protocol
 from midoryu.agent.log import RateLimit
 from midoryu.agent.switch import Switch
 from midoryu.agent.words import flow_mod_words
-from midoryu.engine.effect import Effects, JournalWrite, NsdbWrite, SetVportStatus
+from midoryu.engine.effect import (
+    Effects,
+    JournalWrite,
+    NsdbWrite,
+    Resolve,
+    SetVportStatus,
+)
 from midoryu.engine.event import (
     Event,
     FlowRefused,
     FlowRemoved,
     JournalRead,
     PacketIn,
+    Resolved,
     Tick,
     WriteRefused,
 )
@@ -38,6 +45,7 @@ ENGINE_LOG = logging.getLogger("midoryu.engine")
 # Faults in these concern one packet or one flow; in all others, everything.
 _SMALL: Final = (
     PacketIn,
+    Resolved,
     FlowRemoved,
     FlowRefused,
     WriteRefused,
@@ -82,6 +90,7 @@ class Driver:
         self.write: Callable[[list[NsdbWrite]], None] = _nowhere
         self.status_written: Callable[[SetVportStatus], None] = _nowhere
         self.journal: Callable[[list[JournalWrite]], None] = _nowhere
+        self.resolve: Callable[[list[Resolve]], None] = _nowhere
         self.journal_stats: Callable[[], Mapping[str, object]] = dict
         self._due = math.inf
         self._timer: Any = None
@@ -151,6 +160,8 @@ class Driver:
             for write in effects.nsdb_writes:
                 if isinstance(write, SetVportStatus):
                     self.status_written(write)
+        if effects.lookups:
+            self.resolve(effects.lookups)
         if effects.journal:
             self.journal(effects.journal)
         for level, message in effects.log:

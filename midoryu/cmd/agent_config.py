@@ -43,6 +43,7 @@ _LIMITS = (
     "neighbor_timeout_s",
     "mac_idle_timeout_s",
     "rule_log_per_s",
+    "unsolicited_syn_wait_s",
 )
 
 
@@ -112,6 +113,7 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
         beat_interval_s=conf.flow_state.beat_interval_ms / 1000,
         beat_multiplier=conf.flow_state.beat_multiplier,
         journal=bool(conf.flow_state.journal),
+        dns_forwarders=tuple(map(parse_ip, map(str, conf.services.dns_forwarders))),
         tunnel_overhead_bytes=tunnel_overhead(
             conf.agent.tunnel_type, ipv6=":" in str(conf.agent.local_ip)
         ),

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from midoryu.conf import agent, flow_state, nsdb
+from midoryu.conf import agent, flow_state, nsdb, services
 
-_GROUPS = (agent, nsdb, flow_state)
+_GROUPS = (agent, nsdb, flow_state, services)
 
 
 def list_opts() -> list[tuple[Any, list[Any]]]:

@@ -28,6 +28,14 @@ class EngineConfig:
     """Packet-ins per second that one vport may cause."""
     vport_burst: int = 1000
     """Packets above the rate that are let through at once."""
+    vport_storm_pps: int = 0
+    """Flooded packets per second that one vport may send; 0 for no limit."""
+    network_mac_limit: int = 10_000
+    """MAC addresses that may be learned on one network."""
+    vport_mac_limit: int = 1_000
+    """MAC addresses that may be learned behind one vport."""
+    mac_moves_max: int = 10
+    """Moves of one MAC address within 10 s that are believed."""
     flow_idle_timeout_s: int = 60
     """Idle timeout of reactive flows."""
     drop_flow_timeout_s: int = 5
@@ -52,6 +60,9 @@ class EngineConfig:
     """How long a packet waits for a neighbour before the sender is told."""
     mac_idle_timeout_s: float = 300.0
     """A learned MAC address is withdrawn after this time without a flow or packet."""
+    unsolicited_syn_wait_s: float = 6.0
+    """A SYN from outside to a masqueraded port without a connection is answered with
+    ICMP port unreachable after this time; 0: never."""
     rule_log_per_s: int = 100
     """Lines that rules with `log` write in a second, at most."""
     touch_interval_s: float = 20.0
@@ -70,5 +81,7 @@ class EngineConfig:
     """A host that is silent for so many beats is dead."""
     journal: bool = False
     """A journal keeps records for the next start."""
+    dns_forwarders: tuple[int, ...] = ()
+    """Whom this host asks for names that networks do not know, 128-bit addresses."""
     lifetimes_s: tuple[int, ...] = (240, 7440, 120, 300, 60, 600, 240)
     """One for each `state.connection.Phase`, in its order."""

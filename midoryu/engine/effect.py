@@ -78,6 +78,16 @@ NsdbWrite = Union[
 ]
 
 
+class Resolve(NamedTuple):
+    """Ask DNS servers outside the overlay; `event.Resolved` says how it ended."""
+
+    number: int
+    servers: tuple[int, ...]
+    """128-bit addresses, to be asked in this order."""
+    payload: bytes
+    """The query as the client sent it."""
+
+
 class JournalWrite(NamedTuple):
     """Have the journal on disk keep a connection record, or forget it."""
 
@@ -101,6 +111,8 @@ class Effects:
     """Rows for the NSDB; nobody waits for them."""
     journal: list[JournalWrite] = field(default_factory=list)
     """Records for the journal on disk; nobody waits for them."""
+    lookups: list[Resolve] = field(default_factory=list)
+    """DNS queries for others; nobody waits for them."""
     log: list[tuple[int, str]] = field(default_factory=list)
     """(level as in the logging module, message) for the rim to log."""
     deadline: float | None = None

@@ -119,6 +119,15 @@ class FlowRefused:
     """The error in words."""
 
 
+class Resolved(NamedTuple):
+    """A DNS query that the rim carried out has ended."""
+
+    number: int
+    """Of the `effect.Resolve`."""
+    answer: bytes
+    """What the server said, with the client's id; empty for nothing in time."""
+
+
 @dataclass(frozen=True, **SLOTS)
 class Tick:
     """The time that `Effects.deadline` named has come."""
@@ -135,5 +144,6 @@ Event = Union[
     WriteRefused,
     FlowRemoved,
     FlowRefused,
+    Resolved,
     Tick,
 ]

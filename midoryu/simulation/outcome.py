@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.packet.dns import Query
@@ -17,6 +17,10 @@ from midoryu.packet.packet import Embedded, Headers, Packet
 from midoryu.state.connection import Connection, StateKey
 from midoryu.state.table import Hit
 from midoryu.topology.tag import Tag
+
+if TYPE_CHECKING:
+    from midoryu.simulation.replay import Template
+    from midoryu.simulation.walk import Walk
 
 
 class Reason(Enum):
@@ -30,11 +34,13 @@ class Reason(Enum):
     SAME_VPORT = "destination is behind the vport it came from"
     NOT_FOR_ROUTER = "destination MAC address is not the router's"
     NOT_IP = "a router handles IP only"
+    MARTIAN = "an address that no packet on a link can have"
     NOT_ROUTED = "a router does not forward multicast or broadcast"
     NO_ROUTE = "no route to the destination"
     BLACKHOLE = "a blackhole route"
     ROUTE_REJECT = "a reject route"
     TTL_EXCEEDED = "time to live ran out"
+    TOO_BIG = "larger than the next link carries, and not to be fragmented"
     NO_NEIGHBOR = "the next hop did not answer"
     NO_MEMBER = "no member of the pool is usable"
     NO_BINDING = "a NAT address without a binding for this packet"
@@ -50,7 +56,6 @@ class Reason(Enum):
     PROBE = "the answer to a health probe"
     ANSWERED = "answered by a virtual device"
     BAD_REQUEST = "a request to a service that makes no sense"
-    ROGUE_SERVER = "only the network answers DHCP and advertises routers here"
 
 
 class Forward(NamedTuple):
@@ -215,8 +220,20 @@ class Simulation:
     """What devices learned."""
     logs: tuple[RuleLog, ...] = ()
     """What rules that log decided."""
+    limit: int = 0
+    """The smallest MTU on the way that routers held it against; 0 for none."""
+    mss: int = 0
+    """What the MSS option of a TCP SYN is lowered to; 0 leaves it alone."""
     needs_first: bool = False
     """It is a fragment, and the first one's layer 4 header decides what becomes of it:
     no flow can stand for it, as a match does not tell datagrams apart."""
     trace: tuple[Step, ...] = ()
     """Every step, when a trace was asked for."""
+    walk: Union[Walk, None] = field(default=None, compare=False, repr=False)
+    """How it came about; `replay` looks at it."""
+    template: Union[Template, None] = field(default=None, compare=False, repr=False)
+    """What it was made from, which has more tags; None where it was simulated."""
+
+    def all_tags(self) -> set[Tag]:
+        """Return what the outcome depends on, with what it shares with others."""
+        return self.tags if self.template is None else self.tags | self.template.tags

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from midoryu.packet import field, protocol
+from midoryu.packet import dhcp4, dhcp6, field, protocol
 from midoryu.packet.address import Prefix, link_local_of, parse_prefix
-from midoryu.simulation.walk import READ_IP_SRC, Walk
+from midoryu.simulation.walk import READ_IP_SRC, READ_PROTO, Walk
 from midoryu.topology.model import Vport
 
+# Port that DHCP servers speak from -> port that clients listen at.
+_CLIENT_PORTS: Final = {
+    dhcp4.SERVER_PORT: dhcp4.CLIENT_PORT,
+    dhcp6.SERVER_PORT: dhcp6.CLIENT_PORT,
+}
 # Sources of a client that has no address yet (RFC 2131, section 4.1; RFC 4862, 5.4.2).
 _UNSPECIFIED: Final = (parse_prefix("0.0.0.0/32"), parse_prefix("::/128"))
 
@@ -36,7 +41,29 @@ def is_allowed(walk: Walk, vport: Vport) -> bool:
     if not walk.is_ip:
         return False
     walk.fields |= READ_IP_SRC
-    return _holds(pairs, headers.ip_src) and _discovery_holds(walk, pairs)
+    if not _holds(pairs, headers.ip_src) or _is_rogue(walk):
+        return False
+    return _discovery_holds(walk, pairs)
+
+
+def _is_rogue(walk: Walk) -> bool:
+    """Tell whether a machine poses as a DHCP server or a router.
+
+    What servers send comes from their own port and goes to the clients', so other
+    traffic from that port passes.
+    """
+    packet = walk.packet
+    if packet.ip_proto == protocol.UDP and packet.ip_frag != protocol.FRAG_LATER:
+        walk.fields |= READ_PROTO | field.L4_SRC
+        client_port = _CLIENT_PORTS.get(packet.headers.l4_src)
+        if client_port is None:
+            return False
+        walk.fields |= field.L4_DST
+        return packet.headers.l4_dst == client_port
+    if packet.eth_type != protocol.ETH_IPV6 or packet.ip_proto != protocol.ICMPV6:
+        return False
+    walk.fields |= READ_PROTO | field.L4_SRC
+    return packet.headers.l4_src == protocol.ND_ROUTER_ADVERTISEMENT
 
 
 def _discovery_holds(walk: Walk, pairs: tuple[Prefix, ...]) -> bool:
