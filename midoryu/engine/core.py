@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from midoryu.compat import SLOTS
 from midoryu.engine.config import EngineConfig
@@ -17,12 +17,14 @@ from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
 from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.held import HeldPackets
+from midoryu.engine.unsolicited import UnsolicitedSyns
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
-from midoryu.openflow.flow import Flow, Match, RemoveFlow
+from midoryu.openflow.flow import Flow, Match, RemoveFlow, SetMeter
 from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
-from midoryu.simulation.outcome import StateWanted, Wanted
+from midoryu.simulation.outcome import Lookup, StateWanted, Wanted
+from midoryu.simulation.replay import Replays
 from midoryu.simulation.walk import World
 from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import Connection
@@ -36,6 +38,14 @@ from midoryu.translation.places import Places
 
 # Peers get this long to send what an earlier agent of this host knew.
 SYNC_LIMIT_S: Final = 2.0
+
+
+class Due(NamedTuple):
+    """When a vport hears its routers next."""
+
+    at: float
+    sent: int
+    """How often it has heard them."""
 
 
 @dataclass(**SLOTS)
@@ -64,6 +74,8 @@ class Core:
         self.world = World(self.topology, self.connections, self.nat, self.affinity)
         self.made: dict[frozenset[int], list[Connection]] = {}
         """New and changed records by the peers that they still have to go to."""
+        self.replays = Replays()
+        """What the simulation of new connections said, for their siblings."""
         self.flows = FlowIndex()
         self.waiting = WaitingRoom(config.max_waiting, config.max_waiting_per_vport)
         self.fragments = FragmentTable(
@@ -101,17 +113,30 @@ class Core:
         """First packets that wait for their state to be confirmed."""
         self.found_base: tuple[Flow, ...] = ()
         """Base flows that stood when the switch connected, until they are judged."""
+        self.standing_flows: dict[tuple[int, int, Match], Flow] = {}
+        """What stands for local vports, floods and mirrors, by slot."""
+        self.standing_meters: dict[int, SetMeter] = {}
+        """Their meters, by id."""
+        self.storms: frozenset[int] = frozenset()
+        """Local vports whose floods are metered."""
         self.tidy_at = now
         """When to judge them."""
         self.sweep = 0
         """Counts the looks at records in use."""
         self.questions: dict[int, Question] = {}
         """Questions to peers that are under way, by number."""
+        self.lookups: dict[int, tuple[Lookup, float]] = {}
+        """DNS queries that the rim carries out, by number, and since when."""
+        self.lookup_serial = 0
+        self.advertise_at: dict[int, Due] = {}
+        """Local vport -> when it hears its routers next."""
         self.liveness = Liveness(config.beat_interval_s, config.beat_multiplier)
         """Hosts that share an ingress set with this one, and their silence."""
         self.told_dead: dict[int, float] = {}
         """Hosts that gateways hold for dead -> until when that is believed."""
         self.repeat_deaths_at = now
+        self.unsolicited = UnsolicitedSyns(config.unsolicited_syn_wait_s)
+        """SYNs from outside that may be told later that nobody is there."""
         self.rule_log_since = now
         """When the second began whose log lines are counted."""
         self.rule_log_count = 0
@@ -152,6 +177,8 @@ class Core:
 
     def invalidate(self, tags: Iterable[Tag], effects: Effects, now: float) -> int:
         """Remove every flow that depends on any of these tags; return how many."""
+        tags = tuple(tags)
+        self.replays.forget(tags)
         return self.remove_flows(self.flows.tagged(tags), effects, now)
 
     def remove_flows(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from midoryu.engine import (
     adoption,
+    advertiser,
     change_lane,
     gateways,
     learning,
@@ -19,6 +20,7 @@ from midoryu.engine import (
     packet_lane,
     questions,
     report,
+    resolving,
     state_lane,
 )
 from midoryu.engine.config import EngineConfig
@@ -32,6 +34,7 @@ from midoryu.engine.event import (
     JournalRead,
     NsdbDisconnected,
     PacketIn,
+    Resolved,
     SwitchConnected,
     SwitchDisconnected,
     Tick,
@@ -131,10 +134,14 @@ class Engine:
         self._remember(effects, now)
         for parked in core.waiting.take_overdue(now):
             packet_lane.resume(core, parked, effects, now)
+        packet_lane.answer_unsolicited(core, effects, now)
         for wanted in core.waiting.wanted():
             packet_lane.ask(core, wanted, effects, now)
         for wanted in [w for w in core.asked if w not in core.waiting.wanted()]:
             del core.asked[wanted]
+        lost = core.fragments.expire(now)
+        if lost:
+            core.counters["fragments that waited in vain"] += lost
         state_lane.expire(core, effects, now)
         if now >= self._next_touch:
             self._next_touch = now + core.config.touch_interval_s
@@ -145,9 +152,12 @@ class Engine:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):
             packet_lane.emit(core, emission, effects, now)
+        for emission in advertiser.step(core, now):
+            packet_lane.emit(core, emission, effects, now)
         questions.repeat(core, effects, now)
         questions.forget_old(core, now)
         leases.take_up(core, now)
+        core.affinity.expire(now, core.connections)
         adoption.step(core, effects, now)
         change_lane.tidy(core, effects, now)
 
@@ -156,9 +166,13 @@ class Engine:
         deadlines = [self._next_touch]
         for deadline in (
             core.waiting.deadline(),
+            core.unsolicited.deadline(),
             core.held.deadline(),
+            core.fragments.deadline(),
             core.connections.deadline(),
+            core.affinity.deadline(),
             core.liveness.deadline(),
+            advertiser.deadline(core),
         ):
             if deadline is not None:
                 deadlines.append(deadline)
@@ -191,12 +205,18 @@ def _nsdb_disconnected(core: Core, _: object, effects: Effects, __: float) -> No
     effects.log.append((_WARNING, "NSDB lost: going on from memory"))
 
 
+def _resolved(core: Core, event: Resolved, effects: Effects, now: float) -> None:
+    for emission in resolving.answered(core, event):
+        packet_lane.emit(core, emission, effects, now)
+
+
 _LANES: Final[dict[type, Callable[[Core, Any, Effects, float], None]]] = {
     FlowRemoved: change_lane.flow_removed,
     FlowRefused: change_lane.flow_refused,
     TopologyChanged: change_lane.topology_changed,
     InterfacesChanged: change_lane.interfaces_changed,
     JournalRead: memory.read,
+    Resolved: _resolved,
     SwitchConnected: change_lane.switch_connected,
     SwitchDisconnected: _switch_disconnected,
     NsdbDisconnected: _nsdb_disconnected,

@@ -8,10 +8,20 @@ record and push it; 6. install the flow; 7. send the packet, and what devices sa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import Final, Union
 
-from midoryu.engine import learning, leases, memory, questions, rule_log, state_lane
+from midoryu.engine import (
+    learning,
+    leases,
+    memory,
+    questions,
+    resolving,
+    rule_log,
+    state_lane,
+    subport,
+)
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
@@ -50,6 +60,7 @@ from midoryu.translation import flows as translation
 ASK_INTERVAL_S: Final = 1.0
 # Emissions that emissions caused (an answer to an answer): more is a loop.
 _EMISSION_DEPTH: Final = 4
+_NO_BINDING: Final = Drop(Reason.NO_BINDING)
 
 
 class Again(Enum):
@@ -71,6 +82,11 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
         core.counters["packets from an unknown port"] += 1
         return
     core.counters["packet-ins"] += 1
+    if core.places.vport_by_tag:
+        entered = subport.enter(core, event, vport)
+        if entered is None:
+            return
+        event, vport = entered
     try:
         packet = _decode(event)
     except DecodeError as error:
@@ -140,6 +156,20 @@ def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
     _run(core, parked.event, packet, vport, effects=effects, now=now, again=again)
 
 
+def answer_unsolicited(core: Core, effects: Effects, now: float) -> None:
+    """Tell senders of SYNs that nobody waited for, once the silence is over."""
+    for one in core.unsolicited.take_due(now):
+        vport = core.topology.vport(one.vport)
+        if vport is None or core.places.ofport_by_vport.get(vport.key) is None:
+            continue
+        core.counters["unsolicited SYNs looked at again"] += 1
+        packet = _decode(one.event)
+        again = simulate(packet, vport, core.world, now=now, give_up=True)
+        if again.outcome == Consumed(Reason.NO_BINDING):
+            for emission in again.emissions:
+                emit(core, emission, effects, now)
+
+
 def resume_all(core: Core, wanted: Wanted, effects: Effects, now: float) -> None:
     """Let go on what waited for one thing that has just become known."""
     core.asked.pop(wanted, None)
@@ -157,15 +187,19 @@ def _run(
     now: float,
     again: Again,
 ) -> None:
-    simulation = simulate(
-        packet,
-        vport,
-        core.world,
-        now=now,
-        give_up=again is Again.LAST,
-        ask_peers=again is Again.FIRST,
-        has_memory=not questions.is_learning(core, vport.key, now),
-    )
+    is_learning = questions.is_learning(core, vport.key, now)
+    if again is Again.FIRST and not is_learning:
+        simulation = core.replays.simulate(packet, vport, core.world, now=now)
+    else:
+        simulation = simulate(
+            packet,
+            vport,
+            core.world,
+            now=now,
+            give_up=again is Again.LAST,
+            ask_peers=again is Again.FIRST,
+            has_memory=not is_learning,
+        )
     outcome = simulation.outcome
     if isinstance(outcome, Blocked) and isinstance(outcome.wanted, StateWanted):
         peers = questions.who_may_know(core, vport.key, outcome.wanted)
@@ -186,6 +220,8 @@ def _run(
         return
     if not isinstance(outcome, (Forward, Flood)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
+    if again is not Again.LAST and outcome == _NO_BINDING:
+        core.unsolicited.note(event, vport.key, simulation, now)
     if simulation.logs:
         rule_log.write(core, vport.key, simulation, effects, now)
     connection = _commit(core, simulation, effects, now)
@@ -194,8 +230,16 @@ def _run(
         _carry_out(core, event, simulation, connection, effects=held, now=now)
     else:
         _carry_out(core, event, simulation, connection, effects=effects, now=now)
+    _speak(core, simulation, effects, now)
+
+
+def _speak(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:
+    """Send what devices say about the packet, or have others asked."""
     for emission in simulation.emissions:
         emit(core, emission, effects, now)
+    if simulation.lookup is not None:
+        for emission in resolving.ask(core, simulation.lookup, effects, now):
+            emit(core, emission, effects, now)
 
 
 def _must_wait(core: Core, simulation: Simulation, connection: int) -> bool:
@@ -329,7 +373,16 @@ def _carry_out(
     if installable and len(core.flows) < core.config.max_flows:
         tags = frozenset(simulation.tags).union(outputs.tags)
         flow = _flow(core, event, simulation, actions, connection, now)
-        _install(core, Entry(flow, tags, connection, _returns(simulation)), effects)
+        if not actions and simulation.hops:
+            # A packet whose time runs out before the drop is told so.
+            flow = replace(flow, actions=translation.hop_actions(simulation))
+        elif core.storms or core.places.vport_by_tag:
+            ingress, outcome = simulation.vports[0], simulation.outcome
+            own = subport.installed(core, ingress, outcome, flow.actions)
+            flow = replace(flow, actions=own)
+        shared = simulation.template.tags if simulation.template else frozenset()
+        returns = _returns(simulation)
+        _install(core, Entry(flow, tags, connection, returns, shared), effects)
     if not outputs.actions:
         return
     core.counters["packets out"] += 1
@@ -337,8 +390,8 @@ def _carry_out(
         frame = simulation.packet.frame
         effects.packet_outs.append(PacketOut(frame, actions, event.in_port))
         return
-    frame = translation.frame_of(simulation)
-    effects.packet_outs.append(PacketOut(frame, outputs.actions, event.in_port))
+    for frame in translation.frames_of(simulation):
+        effects.packet_outs.append(PacketOut(frame, outputs.actions, event.in_port))
 
 
 def _returns(simulation: Simulation) -> bool:
@@ -355,11 +408,12 @@ def _flow(
     now: float,
 ) -> Flow:
     config = core.config
+    vlan = core.places.tag_by_vport.get(simulation.vports[0], 0)
     is_tcp = connection != 0 and simulation.packet.ip_proto == protocol.TCP
     return Flow(
         table=pipeline.VPORT,
         priority=pipeline.PRIORITY_REACTIVE,
-        match=translation.match_of(simulation, event.in_port),
+        match=translation.match_of(simulation, event.in_port, vlan),
         actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s if actions else 0,
@@ -404,8 +458,8 @@ def emit(
     vports = translation.vports_of(simulation.outcome)
     outputs = translation.outputs(vports, core.places, pipeline.PORT_CONTROLLER)
     if outputs.actions:
-        frame = translation.frame_of(simulation)
-        effects.packet_outs.append(PacketOut(frame, outputs.actions))
+        for frame in translation.frames_of(simulation):
+            effects.packet_outs.append(PacketOut(frame, outputs.actions))
         core.counters["emissions"] += 1
     if depth < _EMISSION_DEPTH:
         for answer in simulation.emissions:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Union
 
 from midoryu.engine.event import PacketIn
+from midoryu.packet.packet import Packet
 from midoryu.simulation.outcome import StateWanted, Wanted
 from midoryu.state.connection import StateKey
 
@@ -23,6 +24,8 @@ class Parked(NamedTuple):
     vport: int
     deadline: float
     wanted: Wanted
+    packet: Union[Packet, None] = None
+    """What was decoded, where the frame alone does not tell (a later fragment)."""
 
 
 class WaitingRoom:

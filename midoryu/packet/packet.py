@@ -87,7 +87,7 @@ class Packet:
     embedded: Embedded | None = None
     """What an ICMP error quotes; None for other packets and for a cut quote."""
     borrowed: bool = False
-    """A later fragment with protocol, ports and flags of its first (`fragment.lend`)."""
+    """A later fragment that has ports and flags of its first (`fragment.lend`)."""
 
 
 @dataclass(**SLOTS)

@@ -31,6 +31,7 @@ class Complaint(Enum):
     PORT_UNREACHABLE = (3, 3, 1, 4)
     PROHIBITED = (3, 13, 1, 1)
     TTL_EXCEEDED = (11, 0, 3, 0)
+    TOO_BIG = (3, 4, 2, 0)
 
 
 _QUERIES: Final = (
@@ -39,7 +40,9 @@ _QUERIES: Final = (
 )
 
 
-def complain(walk: Walk, vport: Vport, complaint: Complaint, reason: Reason) -> Outcome:
+def complain(
+    walk: Walk, vport: Vport, complaint: Complaint, reason: Reason, *, mtu: int = 0
+) -> Outcome:
     """Send an ICMP error about the packet, where the RFCs let a router send one.
 
     Returns:
@@ -61,6 +64,7 @@ def complain(walk: Walk, vport: Vport, complaint: Complaint, reason: Reason) -> 
             ip_src=source_address(vport, packet.headers.ip_src),
             icmp_type=type4 if v4 else type6,
             code=code4 if v4 else code6,
+            mtu=mtu,
         ),
     )
     if walk.steps is not None:

@@ -232,7 +232,7 @@ def _decide_by_index(
     # read only when the first of them is reached.
     asking = kind & index.asks_ct & ~index.hard
     # A hard rule need not be asked when one of its other conditions fails.
-    hard = index.hard & (holding | index.asks_ct)
+    hard = index.hard & (holding | index.always)
     state = 0
     left = holding & ~index.asks_ct & ~index.hard | hard | asking
     reached = index.every

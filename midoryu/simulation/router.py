@@ -14,6 +14,7 @@ from midoryu.packet.address import (
     format_ip,
     is_group_mac,
     is_link_local,
+    is_martian,
     is_multicast_ip,
     is_v4,
     link_local_of,
@@ -30,6 +31,7 @@ from midoryu.simulation.outcome import (
     Outcome,
     Reason,
 )
+from midoryu.simulation.size import clamp, fit
 from midoryu.simulation.walk import READ_IP_DST, READ_IP_SRC, READ_TUPLE, Walk
 from midoryu.state.connection import Direction
 from midoryu.topology.model import Route, RouteKind, Vport
@@ -50,6 +52,8 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
     walk.tags.add(device_tag(router.row.key))
     walk.arrive()
     packet, headers = walk.packet, walk.headers
+    if not router.row.up:
+        return Drop(Reason.ADMIN_DOWN)
     if packet.vlan:
         return Drop(Reason.NOT_IP)
     if walk.is_neighbor_talk:
@@ -60,11 +64,11 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
     if headers.eth_dst != vport.mac:
         group = is_group_mac(headers.eth_dst)
         return Drop(Reason.NOT_ROUTED if group else Reason.NOT_FOR_ROUTER)
-    if not router.row.up:
-        return complain(walk, vport, Complaint.PROHIBITED, Reason.ADMIN_DOWN)
     walk.fields |= READ_IP_DST
-    if is_multicast_ip(headers.ip_dst):
+    if is_multicast_ip(headers.ip_dst) or headers.ip_dst in router.broadcasts:
         return Drop(Reason.NOT_ROUTED)
+    if is_martian(headers.ip_dst) or _has_bad_source(walk, router):
+        return Drop(Reason.MARTIAN)
     ended = nat.inbound(walk, router, vport)
     if ended is not None:
         return ended
@@ -75,6 +79,21 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
     if _is_local(router, vport, headers.ip_dst):
         return deliver(walk, vport)
     return _route(walk, router, vport)
+
+
+def _has_bad_source(walk: Walk, router: RouterView) -> bool:
+    """Tell whether no packet on a link can have its source.
+
+    Source: RFC 1812, section 5.3.7. Only a packet that fails counts as read, or every
+    routed flow would be of one source: a flow that stands already lets it by, and port
+    security is what keeps such sources off the overlay.
+    """
+    source = walk.headers.ip_src
+    bad = is_martian(source) or is_multicast_ip(source) or source in router.broadcasts
+    if not bad and (walk.generated or source not in router.local):
+        return False
+    walk.fields |= READ_IP_SRC
+    return True
 
 
 def filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
@@ -124,6 +143,12 @@ def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
     walk.hops += 1
     leaving = router.vports[route.vport]
     walk.tags.add(vport_tag(leaving.key))
+    if router.is_narrow:
+        ended = fit(walk, router, vport, leaving)
+        if ended is not None:
+            return ended
+    if router.clamps:
+        clamp(walk, router, vport, leaving)
     verdict = evaluate(walk, router.row.egress_chain)
     if verdict is not Verdict.ACCEPT:
         return filtered(walk, vport, verdict)
@@ -175,6 +200,10 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
 
     Every host makes the same choice, and a connection keeps its way while it is there.
     """
+    if not (walk.generated or walk.is_error or walk.packet.ip_frag):
+        # The record holds the choice when routes come: they get new connections only.
+        walk.look_up()
+        walk.tracked |= walk.hit is None and walk.is_beginning
     hit = walk.hit
     if hit is not None:
         connection, direction = hit

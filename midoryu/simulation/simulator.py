@@ -13,7 +13,7 @@ from typing import Final, Union
 from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
-from midoryu.simulation import network, router, services
+from midoryu.simulation import balancer, network, router, services
 from midoryu.simulation.answer import Complaint, complain, turn_back
 from midoryu.simulation.filter import Verdict, evaluate, expect_return
 from midoryu.simulation.network import EVERYWHERE, Everywhere
@@ -35,11 +35,14 @@ from midoryu.simulation.walk import Walk, World
 from midoryu.state.connection import Connection, Direction, TranslationKind
 from midoryu.state.lifetime import first_phase
 from midoryu.topology.model import CT_NEW, Vport
+from midoryu.topology.mtu import IPV4_MINIMUM_MTU, vport_mtu
 from midoryu.topology.snapshot import NetworkView
 from midoryu.topology.tag import device_tag, flood_tag, interest_tag, vport_tag
 
 # What only the first fragment of a datagram has.
 _FIRST_ONLY: Final = field.L4 | field.TCP_FLAGS | field.ICMP_ID
+# RFC 894: what every Ethernet interface has.
+_USUAL_MTU: Final = 1500
 # Devices that one packet may cross; more is a loop.
 DEVICE_BUDGET: Final = 32
 
@@ -71,6 +74,8 @@ def simulate(
     """
     walk = Walk(packet, vport, world, trace=trace)
     outcome, egress_device = _run(walk, vport, give_up=give_up)
+    if walk.hit is not None and isinstance(outcome, Forward):
+        balancer.come_back(walk, outcome.vport)
     if ask_peers and _lacks_state(walk, outcome, has_memory=has_memory):
         egress = outcome.vport if isinstance(outcome, Forward) else 0
         wanted = StateWanted(walk.missed_keys(), egress)
@@ -130,6 +135,9 @@ def simulate_emission(
         walk = Walk(packet, lost, world, generated=True)
         return _result(walk, ErrorDrop(Reason.BROKEN), None, ())
     walk = Walk(packet, vport, world, generated=True, trace=trace)
+    if packet.l3_length > IPV4_MINIMUM_MTU:
+        # A VM may not have taken over a larger MTU.
+        walk.limit = min(_USUAL_MTU, vport_mtu(world.topology, vport))
     step = _leave(walk, vport)
     outcome = step
     if isinstance(step, Vport):
@@ -146,13 +154,17 @@ def _result(
 ) -> Simulation:
     if walk.steps is not None:
         walk.note("packet", type(outcome).__name__.lower(), _describe(walk, outcome))
+    if walk.is_ip and _is_translated(walk):
+        # OVS's userspace datapath "corrects" a checksum in later IPv4 fragments too,
+        # where there is none: they are not for flows that change addresses.
+        walk.fields |= field.IP_FRAG
     return Simulation(
         outcome=outcome,
         packet=walk.packet,
         headers=walk.headers,
         quoted=walk.quoted,
         hops=walk.hops,
-        fields=walk.fields,
+        fields=walk.fields | walk.looked,
         tags=walk.tags,
         vports=vports,
         found=walk.hit,
@@ -161,9 +173,17 @@ def _result(
         lookup=walk.lookup,
         learned=walk.learned,
         logs=tuple(walk.logs),
+        limit=walk.limit,
+        mss=walk.mss,
         needs_first=walk.needs_first or _reads_first(walk),
         trace=tuple(walk.steps or ()),
+        walk=walk,
     )
+
+
+def _is_translated(walk: Walk) -> bool:
+    old, new = walk.packet.headers, walk.headers
+    return old.ip_src != new.ip_src or old.ip_dst != new.ip_dst
 
 
 def _reads_first(walk: Walk) -> bool:
@@ -171,9 +191,11 @@ def _reads_first(walk: Walk) -> bool:
     packet = walk.packet
     if not packet.ip_frag:
         return False
+    if _is_translated(walk):
+        return True
     if packet.ip_proto == protocol.ICMPV6:
-        return bool(walk.fields & (_FIRST_ONLY & ~field.L4_SRC))
-    return bool(walk.fields & _FIRST_ONLY)
+        return bool((walk.fields | walk.looked) & (_FIRST_ONLY & ~field.L4_SRC))
+    return bool((walk.fields | walk.looked) & _FIRST_ONLY)
 
 
 def _describe(walk: Walk, outcome: Outcome) -> str:
@@ -204,6 +226,10 @@ def _run(walk: Walk, vport: Vport, *, give_up: bool) -> tuple[Outcome, int]:
         if isinstance(step, Blocked) and give_up:
             step = complain(
                 walk, entered, Complaint.HOST_UNREACHABLE, Reason.NO_NEIGHBOR
+            )
+        elif give_up and step == Drop(Reason.NO_BINDING):
+            step = complain(
+                walk, entered, Complaint.PORT_UNREACHABLE, Reason.NO_BINDING
             )
     return step, entered.device
 

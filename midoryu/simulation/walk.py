@@ -38,6 +38,7 @@ from midoryu.topology.model import (
     CT_INVALID,
     CT_NEW,
     CT_RELATED,
+    Masquerade,
     Vport,
 )
 from midoryu.topology.snapshot import Topology
@@ -85,8 +86,12 @@ class Walk:
         "is_ip",
         "judged",
         "learned",
+        "limit",
+        "mss",
         "logs",
+        "looked",
         "lookup",
+        "masquerade",
         "needs_first",
         "packet",
         "quoted",
@@ -118,6 +123,12 @@ class Walk:
             replace(packet.embedded) if packet.embedded is not None else None
         )
         self.fields = field.IN_PORT | field.ETH_TYPE | field.VLAN
+        self.looked = 0
+        """What was read only to look its record up, or to pick a NAT port. Whoever
+        decides anything by a field notes it in `fields`, even where it is in here:
+        `replay` relies on that."""
+        self.masquerade: Union[Masquerade, None] = None
+        """The rule that gave it its source."""
         self.tags: set[Tag] = set()
         self.is_ip = packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
         """It is IPv4 or IPv6."""
@@ -127,6 +138,10 @@ class Walk:
         """The record that it belongs to, once looked up and found."""
         self.tracked = False
         """A stateful filter or a NAT was on the way."""
+        self.limit = 0
+        """The smallest MTU that it was held against, bytes; 0 for none."""
+        self.mss = 0
+        """What its MSS option is lowered to, bytes; 0 leaves it alone."""
         self.needs_first = False
         """It is a fragment, and what becomes of it depends on what the first one says
         about layer 4."""
@@ -266,7 +281,7 @@ class Walk:
             self.fields |= field.ICMP_ID
 
     def _read_tuple(self) -> None:
-        self.fields |= READ_TUPLE
+        self.looked |= READ_TUPLE
         if self.packet.ip_frag:
             self.fields |= field.IP_FRAG
             self.needs_first = True
@@ -350,8 +365,8 @@ class Walk:
             elif self._id_counts and self._is_query():
                 headers.icmp_id = port
             return
-        if headers.ip_src == quoted.ip_dst:
-            headers.ip_src = address
+        # Whoever inside says it: RFC 5508, section 4.2, REQ-5(c).
+        headers.ip_src = address
         quoted.ip_dst = address
         if quoted.ip_proto in PORT_PROTOCOLS:
             quoted.l4_dst = port

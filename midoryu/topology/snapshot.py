@@ -95,6 +95,11 @@ class Topology:
         """Return the rows of one kind that belong to one device."""
         return self._by_device.get((kind, device), {}).values()
 
+    def rows_about(self, device: int) -> Iterator[Any]:
+        """Yield all rows that belong to one device."""
+        for kind in (model.Vport, *_DEVICE_ROWS, *_NETWORK_ROWS):
+            yield from self.rows_of(kind, device)
+
     def vports_of(self, device: int) -> Iterable[model.Vport]:
         """Return the vports of a device."""
         return self.rows_of(model.Vport, device)
@@ -401,6 +406,8 @@ class Topology:
             self._chains.clear()
         elif isinstance(row, (model.Network, model.Router)):
             self._forget_device(row.key)
+            if isinstance(row, model.Network):
+                self._forget_routers(row.key)
         elif type(row) in _NETWORK_ROWS:
             self._views.pop(row.network, None)
         elif isinstance(row, model.Vport) or type(row) in _DEVICE_ROWS:
@@ -408,6 +415,13 @@ class Topology:
             peer = self.vport(row.peer) if isinstance(row, model.Vport) else None
             if peer is not None:
                 self._forget_device(peer.device)
+
+    def _forget_routers(self, network: int) -> None:
+        # The routers around a network know its MTU.
+        for vport in self.vports_of(network):
+            peer = self.vport(vport.peer) if vport.peer else None
+            if peer is not None:
+                self._views.pop(peer.device, None)
 
     def _forget_device(self, device: int) -> None:
         self._views.pop(device, None)

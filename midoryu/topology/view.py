@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from midoryu.packet.address import Prefix, link_local_of
+from midoryu.packet.address import Prefix, is_v4, link_local_of
 from midoryu.topology import model
+from midoryu.topology.balancer import NO_BALANCING, vip_mac
+from midoryu.topology.mtu import vport_mtu
 from midoryu.topology.nat import NatRules
 from midoryu.topology.routes import RouteTable, connected
 from midoryu.topology.service_view import ServiceView
@@ -20,16 +22,21 @@ from midoryu.topology.service_view import ServiceView
 if TYPE_CHECKING:
     from midoryu.topology.snapshot import Topology
 
+# An IPv4 /30; a /31 has no broadcast address (RFC 3021).
+_LAST_WITH_BROADCAST: Final = 126
+
 
 class NetworkView:
     """A network with its vports and the addresses that are known from the topology."""
 
     __slots__ = (
+        "balancing",
         "exterior",
         "interior",
         "mac_by_ip",
         "row",
         "services",
+        "subnets",
         "vport_by_mac",
     )
 
@@ -47,10 +54,29 @@ class NetworkView:
         for vport in self.interior:
             peer = topology.vport(vport.peer)
             if peer is not None:
-                self._add(peer, vport.key)
-                self._add_nat_addresses(peer, topology)
+                self._add_router(peer, vport.key, topology)
         self.services = self._services(topology)
         """What it answers itself; None where it answers nothing but ARP and ND."""
+        self.subnets = self._subnets(topology)
+        """What its routers say that is on the link."""
+        balancing = topology.balancers.balancing(
+            row.key, holds=self.may_hold, mac=vip_mac(row.key)
+        )
+        self.balancing = None if balancing is NO_BALANCING else balancing
+        """VIPs, and members on the network; None where there are none."""
+        for address in balancing.vips:
+            self.mac_by_ip[address] = balancing.mac
+
+    def _subnets(self, topology: Topology) -> tuple[Prefix, ...]:
+        """List the subnets of the routers around."""
+        peers = (topology.vport(vport.peer) for vport in self.interior)
+        return tuple({s for peer in peers if peer is not None for s in subnets(peer)})
+
+    def may_hold(self, addresses: set[int]) -> bool:
+        """Tell whether any of some addresses could be on the network."""
+        return not addresses.isdisjoint(self.mac_by_ip) or any(
+            subnet.contains(address) for subnet in self.subnets for address in addresses
+        )
 
     def _services(self, topology: Topology) -> ServiceView | None:
         rows = tuple(topology.rows_of(model.Subnet, self.row.key))
@@ -68,8 +94,14 @@ class NetworkView:
         for address in vport.addresses:
             self.mac_by_ip[address.value] = vport.mac
 
-    def _add_nat_addresses(self, peer: model.Vport, topology: Topology) -> None:
+    def _add_router(self, peer: model.Vport, at: int, topology: Topology) -> None:
+        """Add a router's end of a link; one that is down answers for nothing."""
         router = topology.router(peer.device)
+        if not peer.up or (router is not None and not router.row.up):
+            if peer.mac:
+                self.vport_by_mac[peer.mac] = at
+            return
+        self._add(peer, at)
         if router is None:
             return
         self.mac_by_ip[link_local_of(peer.mac)] = peer.mac
@@ -81,11 +113,31 @@ class NetworkView:
 class RouterView:
     """A router with its vports, routes and NAT rules."""
 
-    __slots__ = ("local", "nat", "routes", "row", "vports")
+    __slots__ = (
+        "broadcasts",
+        "clamps",
+        "is_narrow",
+        "local",
+        "mtus",
+        "nat",
+        "routes",
+        "row",
+        "vports",
+    )
 
     def __init__(self, row: model.Router, topology: Topology) -> None:
         self.row = row
         self.vports = {vport.key: vport for vport in topology.vports_of(row.key)}
+        self.mtus = {
+            key: vport_mtu(topology, vport) for key, vport in self.vports.items()
+        }
+        """Vport key -> MTU of its link, bytes."""
+        self.is_narrow = len(set(self.mtus.values())) > 1
+        """A packet that came by one link may be too large for another."""
+        self.clamps = any(vport.mss_clamp for vport in self.vports.values())
+        """A vport lowers the MSS option of TCP."""
+        self.broadcasts: set[int] = set()
+        """Broadcast addresses of its subnets."""
         self.local: dict[int, int] = {}
         """Own address -> vport key (link-local addresses are not in here)."""
         routes = [
@@ -95,12 +147,15 @@ class RouterView:
         for vport in self.vports.values():
             for address in vport.addresses:
                 self.local[address.value] = vport.key
+                if is_v4(address.value) and address.length <= _LAST_WITH_BROADCAST:
+                    self.broadcasts.add(address.value | ~address.mask & 0xFFFF_FFFF)
                 routes.append(connected(row.key, vport.key, address))
         self.routes = RouteTable(routes)
         self.nat = NatRules(
             topology.rows_of(model.Masquerade, row.key),
             topology.rows_of(model.Dnat, row.key),
             topology.rows_of(model.FloatingIp, row.key),
+            topology.balancers.balancing(row.key),
         )
 
     def _towards(self, address: int) -> int:

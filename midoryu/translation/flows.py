@@ -14,10 +14,14 @@ from typing import Final, NamedTuple
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import Action, Match
 from midoryu.packet import field, protocol
+from midoryu.packet.codec import VLAN_PRESENT, decode
+from midoryu.packet.fragment import split
+from midoryu.packet.mss import clamp_mss
 from midoryu.packet.packet import Packet
 from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
 from midoryu.simulation.outcome import Flood, Forward, Outcome, Simulation
 from midoryu.topology.tag import Tag, host_tag
+from midoryu.translation.flood import keys_at
 from midoryu.translation.places import Places
 
 _L4_PROTOCOLS: Final = frozenset(
@@ -25,6 +29,8 @@ _L4_PROTOCOLS: Final = frozenset(
 )
 _IP_FIELDS: Final = field.IP_TOS | field.IP_FRAG | field.IP_TTL
 _ADDRESS_FIELDS: Final = field.IP_PROTO | field.IP_SRC | field.IP_DST
+# ovs-fields(7), nw_proto: what later IPv6 fragments have.
+_LATER_PROTO: Final = 44
 # Ethertypes below are lengths (IEEE 802.3); OVS cannot tell them apart in a match.
 _MIN_ETHERTYPE: Final = 0x600
 
@@ -49,23 +55,34 @@ def is_installable(simulation: Simulation) -> bool:
     """Tell whether a flow can stand for the simulated packet's kind."""
     return (
         not simulation.fields & field.UNMATCHABLE
+        and not simulation.needs_first
         and simulation.packet.eth_type >= _MIN_ETHERTYPE
     )
 
 
-def match_of(simulation: Simulation, in_port: int) -> Match:
-    """Match exactly the fields that the simulation read."""
+def match_of(simulation: Simulation, in_port: int, vlan: int = 0) -> Match:
+    """Match exactly the fields that the simulation read.
+
+    Args:
+        simulation: what was simulated.
+        in_port: the ofport where packets come in.
+        vlan: the tag of the sub-port where they come in, 0 for no sub-port; the
+            simulation saw them without it.
+    """
     packet = simulation.packet
     fields = _matchable(packet, simulation.fields)
     headers = packet.headers
+    proto = packet.ip_proto
+    if packet.borrowed and packet.eth_type == protocol.ETH_IPV6:
+        proto = _LATER_PROTO
     values = (
         in_port,
         headers.eth_dst,
         headers.eth_src,
         packet.eth_type,
-        packet.vlan,
+        VLAN_PRESENT | vlan if vlan else packet.vlan,
         headers.ip_tos,
-        packet.ip_proto,
+        proto,
         headers.ip_src,
         headers.ip_dst,
         packet.ip_frag,
@@ -103,17 +120,27 @@ def _matchable(packet: Packet, fields: int) -> int:
     return fields
 
 
-def rewrites(simulation: Simulation) -> tuple[Action, ...]:
-    """List the actions that make the outgoing headers from the incoming ones.
+def hop_actions(simulation: Simulation) -> tuple[Action, ...]:
+    """List the actions that count the routers on the way.
 
-    TTL comes first, on the packet as it came in: when it runs out, the switch sends
-    that packet, and REG_HOPS tells at which router.
+    A flow that drops behind a router has these alone: a packet whose time runs out
+    before is not dropped in silence.
     """
     actions: list[Action] = []
     for hop in range(1, simulation.hops + 1):
         if hop > 1:
             actions.append((flow.LOAD_HOPS, hop))
         actions.append((flow.DEC_TTL,))
+    return tuple(actions)
+
+
+def rewrites(simulation: Simulation) -> tuple[Action, ...]:
+    """List the actions that make the outgoing headers from the incoming ones.
+
+    TTL comes first, on the packet as it came in: when it runs out, the switch sends
+    that packet, and REG_HOPS tells at which router.
+    """
+    actions = list(hop_actions(simulation))
     before, after = simulation.packet.headers, simulation.headers
     proto = simulation.packet.ip_proto
     # A router sets the source whatever it was; other packets of the flow may differ.
@@ -138,25 +165,54 @@ def rewrites(simulation: Simulation) -> tuple[Action, ...]:
 def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
     """Send to vports: local ones by ofport, others through the tunnel by their key.
 
-    A vport that is nowhere, or whose host has no known address, is left out.
+    A vport that is nowhere, or whose host has no known address, is left out. Where
+    several are at one host, one copy goes there if it is for all that are up there.
     """
     actions: list[Action] = []
     tags: list[Tag] = []
+    remote: dict[int, list[int]] = {}
     for vport in vports:
         ofport = places.ofport_by_vport.get(vport)
         if ofport is not None:
-            out = pipeline.PORT_IN_PORT if ofport == in_port else ofport
-            actions.append((flow.OUTPUT, out))
+            actions += to_local(vport, ofport, places, in_port)
             continue
         host = places.topology.location(vport)
-        if host in (0, places.host):
-            continue
+        if host not in (0, places.host):
+            remote.setdefault(host, []).append(vport)
+    for host, there in remote.items():
         tags.append(host_tag(host))
         underlay = places.underlay(host)
-        if underlay and places.gre_ofport:
-            actions.append((flow.SET_TUNNEL, vport, underlay))
+        if not underlay or not places.gre_ofport:
+            continue
+        keys = there if len(there) == 1 else keys_at(places.topology, host, there)
+        for key in keys:
+            actions.append((flow.SET_TUNNEL, key, underlay))
             actions.append((flow.OUTPUT, places.gre_ofport))
     return Outputs(tuple(actions), tuple(tags))
+
+
+def to_local(
+    vport: int, ofport: int, places: Places, in_port: int
+) -> tuple[Action, ...]:
+    """Send to a local vport: by its own flow where it has limits, else straight."""
+    if vport in places.special:
+        return ((flow.DELIVER, vport),)
+    out = (flow.OUTPUT, pipeline.PORT_IN_PORT if ofport == in_port else ofport)
+    vlan = places.tag_by_vport.get(vport)
+    return ((flow.PUSH_VLAN, vlan), out, (flow.POP_VLAN,)) if vlan else (out,)
+
+
+def frames_of(simulation: Simulation) -> list[bytes]:
+    """Return what leaves for one packet: its frame, or the fragments that fit."""
+    frame = frame_of(simulation)
+    if simulation.mss:
+        frame = clamp_mss(decode(frame), simulation.mss)
+    limit = simulation.limit
+    if not limit or simulation.packet.l3_length <= limit:
+        return [frame]
+    # What virtual devices make has no identification.
+    number = -1 if simulation.vports else hash(frame) & 0xFFFF_FFFF
+    return split(decode(frame), limit, number)
 
 
 def frame_of(simulation: Simulation) -> bytes:

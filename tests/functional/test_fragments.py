@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fragments through NAT and stateful filters, and to virtual devices, on real parts."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from midoryu.lab.lab import Lab
+from tests.functional.lab_tools import LABS, LabMaker, counters, pings, wait
+
+SERVER = {4: "198.51.100.10", 6: "2001:db8:ff::10"}
+ROUTER = {4: "10.0.1.1", 6: "fd00:1::1"}
+FLOATING = {4: "203.0.113.33", 6: "2001:db8:113::33"}
+PORT = 7008
+_ECHO = """
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", 7008))
+print("ready", flush=True)
+while True:
+    data, peer = s.recvfrom(65535)
+    s.sendto(data, peer)
+"""
+_ASK = """
+import socket, sys
+host, size, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(1)
+good = 0
+for number in range(count):
+    data = bytes([number]) * size
+    s.sendto(data, (host, 7008))
+    try:
+        good += s.recv(65535) == data
+    except TimeoutError:
+        pass
+print(good)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(module_lab: LabMaker) -> Lab:
+    lab = module_lab(LABS / "nat.yaml")
+    for machine in ("server", "vm3"):
+        child = lab.popen(machine, [sys.executable, "-c", _ECHO])
+        assert child.stdout is not None
+        child.stdout.readline()
+    return lab
+
+
+def echoes(lab: Lab, machine: str, ip: str, size: int, count: int = 5) -> int:
+    """Send UDP datagrams of a size to an echo server; return how many came back."""
+    command = [sys.executable, "-c", _ASK, ip, str(size), str(count)]
+    return int(lab.exec(machine, command).stdout)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("machine", ["vm1", "vm2", "vm3"])
+def test_large_pings_pass_nat_and_filters(lab: Lab, machine: str, family: int) -> None:
+    assert pings(lab, machine, SERVER[family], "-s", "4000") == 3
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_pings_reach_a_floating_address_from_outside(
+    lab: Lab, family: int
+) -> None:
+    assert pings(lab, "server", FLOATING[family], "-s", "4000") == 3
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("size", ["4000", "20000"])
+def test_a_router_answers_large_pings_to_its_own_address(
+    lab: Lab, family: int, size: str
+) -> None:
+    assert pings(lab, "vm2", ROUTER[family], "-s", size) == 3
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("machine", ["vm1", "vm2"])
+def test_large_udp_datagrams_pass_masquerade_both_ways(
+    lab: Lab, machine: str, family: int
+) -> None:
+    assert echoes(lab, machine, SERVER[family], 4000) == 5
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_udp_datagrams_reach_a_floating_address(lab: Lab, family: int) -> None:
+    assert echoes(lab, "server", FLOATING[family], 8000) == 5
+
+
+def test_nothing_of_a_datagram_is_left_behind(lab: Lab) -> None:
+    assert echoes(lab, "vm1", SERVER[4], 4000) == 5
+    assert wait(lambda: not counters(lab, "h1").get("fragments that waited in vain"))
