@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from midoryu.engine import (
     adoption,
+    advertiser,
+    balancing,
     gateways,
     learning,
     leases,
     membership,
     packet_lane,
+    standing,
     state_lane,
 )
 from midoryu.engine.core import Core
@@ -26,24 +29,30 @@ from midoryu.engine.event import (
     WriteRefused,
 )
 from midoryu.openflow import pipeline
-from midoryu.openflow.base_flows import base_flows, vport_flows
+from midoryu.openflow.base_flows import base_flows
 from midoryu.openflow.flow import (
     InstallFlow,
     RemoveFlow,
-    RemoveMeter,
 )
 from midoryu.packet import field
 from midoryu.replication.session import Delivery, Replicator
 from midoryu.state.connection import Phase
 from midoryu.topology.model import (
+    Filtering,
     Gone,
     Host,
     IngressSet,
+    Masquerade,
+    Mirror,
     Neighbor,
+    Network,
     Put,
+    Qos,
+    Subnet,
     Vport,
     VportStatus,
 )
+from midoryu.topology.snapshot import Topology
 from midoryu.topology.tag import vport_tag
 
 # An earlier agent's base flows are left alone for so long after a connection.
@@ -59,6 +68,7 @@ def topology_changed(
     """Take over changed rows; flows that they touch go, packets that waited go on."""
     places = membership.before(core, event.changes)
     old_leases = leases.standing(core, event.changes)
+    balanced = balancing.before(core, event.changes)
     tags = core.topology.apply(event.changes)
     core.invalidate(tags, effects, now)
     kinds = {
@@ -67,9 +77,13 @@ def topology_changed(
     }
     if Host in kinds:
         _hosts_changed(core, effects, now)
+    if Masquerade in kinds:
+        core.nat.watch(open_routers(core.topology), core.connections, now)
     for wanted in leases.changed(core, event.changes, old_leases):
         packet_lane.resume_all(core, wanted, effects, now)
     leases.claim_lost(core, effects)
+    if kinds & {Network, Qos, Mirror} and not kinds & {Vport, VportStatus, Host}:
+        standing.refresh(core, effects, now)
     if kinds & {Vport, VportStatus, Host}:
         _bind_all(core, effects, now)
         _say_again(core, event, effects)
@@ -80,7 +94,21 @@ def topology_changed(
             row = change.row
             for asked in learning.waiting_for(core, row.router, row.address):
                 packet_lane.resume_all(core, asked, effects, now)
+    balancing.changed(core, event.changes, balanced, effects, now)
     membership.follow(core, places, effects, now)
+    subnets = (one.row for one in event.changes if isinstance(one, Put))
+    news = {row.network for row in subnets if isinstance(row, Subnet)}
+    advertiser.follow(core, now, changed=news)
+
+
+def open_routers(topology: Topology) -> frozenset[int]:
+    """List the routers where the outside may speak first to a masqueraded endpoint."""
+    closed = Filtering.ADDRESS_AND_PORT_DEPENDENT
+    return frozenset(
+        rule.router
+        for rule in topology.rows(Masquerade)
+        if rule.filtering is not closed
+    )
 
 
 def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
@@ -98,6 +126,7 @@ def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
             confirm_interval_s=core.config.confirm_interval_s,
             confirm_tries=core.config.confirm_tries,
         )
+        core.begin_to_learn(now)
         effects.log.append((_INFO, f"this is host {own.name!r}, key {own.key}"))
         leases.set_aside(core)
     if core.replicator is not None:
@@ -135,21 +164,32 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
     """Bring vports up that have an interface here, and down those that lost it."""
     if not core.host or not core.switch_connected:
         return
-    wanted: dict[int, int] = {}
+    wanted = _wanted_places(core)
+    for key in [k for k in core.places.ofport_by_vport if k not in wanted]:
+        _take_down(core, key, effects, now)
+    for key, (ofport, vlan) in wanted.items():
+        if core.places.at(key) != (ofport, vlan):
+            if key in core.places.ofport_by_vport:
+                _take_down(core, key, effects, now)
+            _bring_up(core, key, ofport, vlan, effects=effects, now=now)
+        elif not _is_said_up(core, key):
+            effects.nsdb_writes.append(SetVportStatus(key, True))
+    standing.refresh(core, effects, now)
+    gateways.watch(core, now)
+
+
+def _wanted_places(core: Core) -> dict[int, tuple[int, int]]:
+    """Return ofport and VLAN of every vport that has an interface here."""
+    wanted: dict[int, tuple[int, int]] = {}
     for iface_id, ofport in core.interfaces.items():
         vport = core.topology.vport_by_iface_id(iface_id)
         if vport is not None and vport.host in (0, core.host):
-            wanted[vport.key] = ofport
-    for key in [k for k in core.places.ofport_by_vport if k not in wanted]:
-        _take_down(core, key, effects, now)
-    for key, ofport in wanted.items():
-        if core.places.ofport_by_vport.get(key) != ofport:
-            if key in core.places.ofport_by_vport:
-                _take_down(core, key, effects, now)
-            _bring_up(core, key, ofport, effects, now)
-        elif not _is_said_up(core, key):
-            effects.nsdb_writes.append(SetVportStatus(key, True))
-    gateways.watch(core, now)
+            wanted[vport.key] = (ofport, 0)
+            for key in core.topology.l2.subports(vport.key):
+                subport = core.topology.vport(key)
+                if subport is not None:
+                    wanted[key] = (ofport, subport.vlan)
+    return wanted
 
 
 def _say_again(core: Core, event: TopologyChanged, effects: Effects) -> None:
@@ -159,13 +199,21 @@ def _say_again(core: Core, event: TopologyChanged, effects: Effects) -> None:
         if isinstance(change, Gone) and change.kind is VportStatus:
             key = int(change.key)
             if key in core.places.ofport_by_vport and key not in said:
-                effects.nsdb_writes.append(SetVportStatus(key, True))
+                _say(core, key, effects, up=True)
 
 
-def _bring_up(core: Core, key: int, ofport: int, effects: Effects, now: float) -> None:
-    core.places.bind(key, ofport)
-    effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
-    effects.nsdb_writes.append(SetVportStatus(key, True))
+def _say(core: Core, key: int, effects: Effects, *, up: bool) -> None:
+    """Say where a vport is; one that is on every host is nowhere in particular."""
+    vport = core.topology.vport(key)
+    if vport is None or not vport.metadata:
+        effects.nsdb_writes.append(SetVportStatus(key, up))
+
+
+def _bring_up(
+    core: Core, key: int, ofport: int, vlan: int, *, effects: Effects, now: float
+) -> None:
+    core.places.bind(key, ofport, vlan)
+    _say(core, key, effects, up=True)
     name = core.topology.vport_name(key)
     effects.log.append((_INFO, f"vport {name} (key {key}) is ofport {ofport}"))
     core.invalidate((vport_tag(key),), effects, now)
@@ -178,26 +226,12 @@ def _is_said_up(core: Core, key: int) -> bool:
     return status is None or status.host == core.host or not status.up
 
 
-def _flows_of_vport(core: Core, key: int, ofport: int) -> list[InstallFlow]:
-    return vport_flows(  # type: ignore[return-value]
-        key,
-        ofport,
-        meter=ofport,
-        rate_pps=core.config.vport_rate_pps,
-        burst=core.config.vport_burst,
-    )
-
-
 def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
     ofport = core.places.unbind(key)
-    effects.nsdb_writes.append(SetVportStatus(key, False))
+    _say(core, key, effects, up=False)
     effects.log.append((_INFO, f"vport {core.topology.vport_name(key)} went away"))
     if ofport is None:
         return
-    for mod in _flows_of_vport(core, key, ofport):
-        if isinstance(mod, InstallFlow):
-            effects.flow_mods.append(RemoveFlow(mod.flow))
-    effects.flow_mods.append(RemoveMeter(ofport))
     gone = [
         entry
         for entry in core.flows
@@ -217,18 +251,19 @@ def switch_connected(
     core: Core, event: SwitchConnected, effects: Effects, now: float
 ) -> None:
     """Put the base flows in, and compare what stands with what is known to stand."""
+    if not core.switch_connected:
+        core.begin_to_learn(now)
     core.switch_connected = True
     core.places.gre_ofport = event.gre_ofport
     core.places.state_ofport = event.state_ofport
-    standing = {flow.cookie: flow for flow in event.flows}
+    found = {flow.cookie for flow in event.flows}
     for entry in list(core.flows):
-        if entry.flow.cookie not in standing:
+        if entry.flow.cookie not in found:
             core.flows.remove(entry.flow.cookie)
             core.release(entry, now)
     for flow in base_flows(event.gre_ofport, event.state_ofport):
         effects.flow_mods.append(InstallFlow(flow))
-    for key, ofport in core.places.ofport_by_vport.items():
-        effects.flow_mods.extend(_flows_of_vport(core, key, ofport))
+    standing.refresh(core, effects, now, again=True)
     base = (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL)
     core.found_base = tuple(
         flow for flow in event.flows if pipeline.cookie_kind(flow.cookie) in base
@@ -256,9 +291,7 @@ def tidy(core: Core, effects: Effects, now: float) -> None:
         return
     places = core.places
     wanted = set(base_flows(places.gre_ofport, places.state_ofport))
-    for key, ofport in places.ofport_by_vport.items():
-        mods = _flows_of_vport(core, key, ofport)
-        wanted.update(mod.flow for mod in mods if isinstance(mod, InstallFlow))
+    wanted.update(standing.flows(core))
     slots = {(flow.table, flow.priority, flow.match) for flow in wanted}
     for flow in core.found_base:
         if (flow.table, flow.priority, flow.match) not in slots:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Union
+from typing import Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.openflow.flow import Flow, Match
 from midoryu.topology.tag import Tag
+
+
+_NO_TAGS: Final[frozenset[Tag]] = frozenset()
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -25,6 +28,8 @@ class Entry:
     """Id of the connection record that it serves, 0 for none."""
     returns: bool = False
     """It serves the connection's return direction."""
+    shared: frozenset[Tag] = _NO_TAGS
+    """Further tags, one object for all flows that were replayed from one template."""
 
 
 class FlowIndex:
@@ -34,6 +39,9 @@ class FlowIndex:
         self._by_cookie: dict[int, Entry] = {}
         self._by_match: dict[Match, int] = {}
         self._by_tag: dict[Tag, set[int]] = {}
+        # Flows that share tags stand there once, as a family.
+        self._family: dict[frozenset[Tag], set[int]] = {}
+        self._families_by_tag: dict[Tag, set[frozenset[Tag]]] = {}
 
     def __len__(self) -> int:
         return len(self._by_cookie)
@@ -52,7 +60,7 @@ class FlowIndex:
 
     def is_tagged(self, tag: Tag) -> bool:
         """Tell whether any flow has a tag."""
-        return tag in self._by_tag
+        return tag in self._by_tag or tag in self._families_by_tag
 
     def add(self, entry: Entry) -> Union[Entry, None]:
         """Take in a flow.
@@ -68,7 +76,29 @@ class FlowIndex:
         self._by_match[entry.flow.match] = cookie
         for tag in entry.tags:
             self._by_tag.setdefault(tag, set()).add(cookie)
+        if entry.shared:
+            self._join(entry.shared, cookie)
         return replaced
+
+    def _join(self, shared: frozenset[Tag], cookie: int) -> None:
+        family = self._family.get(shared)
+        if family is None:
+            family = self._family[shared] = set()
+            for tag in shared:
+                self._families_by_tag.setdefault(tag, set()).add(shared)
+        family.add(cookie)
+
+    def _leave(self, shared: frozenset[Tag], cookie: int) -> None:
+        family = self._family[shared]
+        family.discard(cookie)
+        if family:
+            return
+        del self._family[shared]
+        for tag in shared:
+            families = self._families_by_tag[tag]
+            families.discard(shared)
+            if not families:
+                del self._families_by_tag[tag]
 
     def remove(self, cookie: int) -> Union[Entry, None]:
         """Forget a flow; return what it was, None when it was not here."""
@@ -82,14 +112,25 @@ class FlowIndex:
             cookies.discard(cookie)
             if not cookies:
                 del self._by_tag[tag]
+        if entry.shared:
+            self._leave(entry.shared, cookie)
         return entry
 
-    def remove_tagged(self, tags: Iterable[Tag]) -> list[Entry]:
-        """Forget every flow that has any of these tags; return them."""
+    def tagged(self, tags: Iterable[Tag]) -> list[Entry]:
+        """List every flow that has any of these tags."""
         cookies: set[int] = set()
         for tag in tags:
             cookies |= self._by_tag.get(tag, set())
-        return [entry for cookie in sorted(cookies) if (entry := self.remove(cookie))]
+            for shared in self._families_by_tag.get(tag, ()):
+                cookies |= self._family[shared]
+        return [self._by_cookie[cookie] for cookie in sorted(cookies)]
+
+    def remove_tagged(self, tags: Iterable[Tag]) -> list[Entry]:
+        """Forget every flow that has any of these tags; return them."""
+        found = self.tagged(tags)
+        for entry in found:
+            self.remove(entry.flow.cookie)
+        return found
 
     def clear(self) -> list[Entry]:
         """Forget all flows; return them."""
@@ -97,4 +138,6 @@ class FlowIndex:
         self._by_cookie.clear()
         self._by_match.clear()
         self._by_tag.clear()
+        self._family.clear()
+        self._families_by_tag.clear()
         return entries

@@ -3,6 +3,7 @@
 
 `change_lane` asks `before` a change is applied and calls `follow` after it. A vport's
 records are sent by the host that had it; where that host is dead, by whoever has them.
+The host that has it now pulls them too, and asks others until they are there.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def _moved(core: Core, places: Places, now: float) -> frozenset[int]:
             continue
         if new == core.host:
             core.moved_from[vport], core.moved_at[vport] = old, now
+            if core.replicator is not None:
+                core.replicator.pull(old, now)
         elif old == core.host or old in core.topology.dead_hosts:
             mine.add(vport)
     return frozenset(mine)

@@ -27,6 +27,8 @@ _MEMORY_WAIT_S: Final = 1.0
 # A vport that has just moved here has records that are still on their way.
 _MOVE_WAIT_S: Final = 0.2
 _MOVE_S: Final = 1.0
+# ... for longer where its old host has not sent all it has, at most until this age.
+_PULL_S: Final = 5.0
 
 
 def who_may_know(core: Core, vport: int, wanted: StateWanted) -> frozenset[int]:
@@ -56,7 +58,11 @@ def _is_moving(core: Core, vport: int, now: float) -> bool:
         # Its interface is here already; the NSDB does not say so yet.
         return True
     moved_at = core.moved_at.get(vport)
-    return moved_at is not None and now - moved_at < _MOVE_S
+    if moved_at is None or now - moved_at >= _PULL_S:
+        return False
+    if now - moved_at < _MOVE_S or core.replicator is None:
+        return True
+    return not core.replicator.synced_with(core.moved_from[vport])
 
 
 def learnt_at(core: Core, vport: int, now: float) -> float:

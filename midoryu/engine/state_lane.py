@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Union
 
-from midoryu.engine import memory
+from midoryu.engine import balancing, memory
 from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
@@ -57,6 +57,7 @@ def commit(
     core.nat.commit(connection, now)
     _invalidate(core, old, connection, keys, effects=effects, now=now)
     memory.remember(core, connection, effects, now)
+    balancing.note(core, connection)
     if core.replicator is not None:
         peers = interested_peers(core, connection, flooded)
         if peers:
@@ -175,6 +176,9 @@ def receive(
         if old is not None and not supersedes(connection, old):
             _keep(core, old, connection, received.sender, effects, now)
             continue
+        if balancing.is_over(core, connection):
+            core.counters["connections refused"] += 1
+            continue
         _forget_ports(core, connection.id)
         keys = core.connections.insert(connection, now)
         if not keys:
@@ -184,6 +188,7 @@ def receive(
         _invalidate(core, old, connection, keys, effects=effects, now=now)
         memory.remember(core, connection, effects, now)
         core.counters["connections imported"] += 1
+        balancing.note(core, connection)
         if old is not None:
             _send_after(core, connection, received.sender, effects, now)
         known |= core.waiting.waiting_for_state(keys)

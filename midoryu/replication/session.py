@@ -167,6 +167,13 @@ class Replicator:
             known.out.start_sync(connections, now)
             self._schedule(known)
 
+    def pull(self, peer: int, now: float) -> None:
+        """Ask a peer once more for all that this host should have, at the next tick."""
+        known = self._peers.get(peer)
+        if known is not None:
+            known.inbox.ask_sync(now)
+            self._schedule(known)
+
     def synced_with(self, peer: int) -> bool:
         """Tell whether a peer has sent all that this host should have."""
         known = self._peers.get(peer)

@@ -21,6 +21,7 @@ from midoryu.state.connection import (
     Phase,
     StateKey,
     Translation,
+    TranslationKind,
     direction_of,
     reverse,
     state_keys,
@@ -30,6 +31,8 @@ from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 
 # Records are aged in steps of this many seconds: an expiry is late by one at most.
 _STEP_S: Final = 1.0
+# Two records of one client's tuple, used this far apart, are not of one connection.
+_REUSE_S: Final = 1.0
 # The queue of unreplied records is swept when more than half of it is stale.
 _SWEEP_MIN: Final = 1024
 # Numbers remembered for sharing; a flood of made-up addresses must not fill memory.
@@ -102,6 +105,8 @@ class ConnectionTable:
         self._unreplied: deque[int] = deque()
         self._unreplied_count = 0
         self._evicted: list[Connection] = []
+        self.targets: dict[int, int] = {}
+        """Address that records translate destinations to -> how many records do."""
 
     def __len__(self) -> int:
         """Count the records."""
@@ -254,6 +259,9 @@ class ConnectionTable:
         self._queue(connection)
 
     def _claim(self, connection: Connection, keys: Iterable[StateKey]) -> None:
+        for _, kind, address, _ in connection.translations:
+            if kind is TranslationKind.DESTINATION:
+                self.targets[address] = self.targets.get(address, 0) + 1
         for key in keys:
             code = hash(key)
             other = self._index.get(code)
@@ -276,8 +284,10 @@ class ConnectionTable:
         """Decide which of two records has a key that both claim.
 
         A reply that overtook the record of its connection was taken for the beginning
-        of another one: the record that expected it has the key. Where each is the
-        other's reply, and in all other cases, the lower id has it.
+        of another one: the record that expected it has the key. A client that uses its
+        port again is known by the translation that it has now: the record in use later
+        has the key. Where each is the other's reply, and in all other cases, the lower
+        id has it.
         """
         if connection.id == other.id:
             return True
@@ -285,9 +295,17 @@ class ConnectionTable:
         mine, others = direction_of(connection, key), direction_of(other, key)
         if mine is not others and not _mirror(connection, other):
             return mine is Direction.RETURN
+        pause_s = connection.last_used - other.last_used
+        if abs(pause_s) >= _REUSE_S and _final(connection) != _final(other):
+            return pause_s > 0
         return connection.id < other.id
 
     def _drop_keys(self, connection: Connection) -> tuple[StateKey, ...]:
+        for _, kind, address, _ in connection.translations:
+            if kind is TranslationKind.DESTINATION:
+                self.targets[address] -= 1
+                if not self.targets[address]:
+                    del self.targets[address]
         keys = tuple(key for key, _ in state_keys(connection))
         for key in keys:
             code = hash(key)
