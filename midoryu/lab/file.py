@@ -147,6 +147,7 @@ class _Reader:
         self.vport_by_name = vport_by_name
         self.links: list[Link] = []
         self.plugged: set[Union[MachineEnd, str]] = set()
+        self.everywhere = {v.iface_id for v in vport_by_name.values() if v.everywhere}
         if "hosts" not in top:
             raise refusal(top_entry, "`hosts` is missing; a lab has at least one host")
         self.hosts = self._hosts(top["hosts"], underlay)
@@ -252,9 +253,12 @@ class _Reader:
     def _host_end(
         self, entry: Entry, vport: Vport, machine: str, *, uplink: bool
     ) -> HostEnd:
-        if vport.iface_id in self.plugged:
-            raise refusal(entry, f"`{vport.iface_id}` has something plugged in already")
-        self.plugged.add(vport.iface_id)
+        plug = vport.iface_id
+        if plug in self.everywhere:
+            plug = f"{plug} at {vport.host}"
+        if plug in self.plugged:
+            raise refusal(entry, f"`{plug}` has something plugged in already")
+        self.plugged.add(plug)
         # The number keeps shortened names apart on one host.
         device = f"p{len(self.links) + 1}-{machine}"[:15]
         return HostEnd(vport.host, device, vport.iface_id, uplink, vport.name)

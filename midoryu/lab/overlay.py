@@ -40,6 +40,8 @@ class Vport:
     """Addresses with prefix length."""
     gateways: tuple[str, ...]
     """Router addresses on the same network, at most one per address family."""
+    everywhere: bool = False
+    """Each host may have an interface of it."""
 
 
 def vports(topology: str, source: str) -> dict[str, Vport]:
@@ -72,6 +74,7 @@ def _vport(
         mac=str(columns["mac"] or format_mac(stable_mac(name))),
         ips=tuple(str(ip) for ip in ips),
         gateways=tuple(_gateways(ips, routers)),
+        everywhere=bool(columns.get("metadata")),
     )
 
 
