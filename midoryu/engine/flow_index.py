@@ -18,6 +18,9 @@ from midoryu.topology.tag import Tag
 _NO_TAGS: Final[frozenset[Tag]] = frozenset()
 
 
+_NO_TAGS: Final[frozenset[Tag]] = frozenset()
+
+
 @dataclass(frozen=True, **SLOTS)
 class Entry:
     """One installed flow and why it could become wrong."""
@@ -28,6 +31,8 @@ class Entry:
     """Id of the connection record that it serves, 0 for none."""
     returns: bool = False
     """It serves the connection's return direction."""
+    shared: frozenset[Tag] = _NO_TAGS
+    """Further tags, one object for all flows that were replayed from one template."""
     shared: frozenset[Tag] = _NO_TAGS
     """Further tags, one object for all flows that were replayed from one template."""
 
@@ -121,6 +126,8 @@ class FlowIndex:
         cookies: set[int] = set()
         for tag in tags:
             cookies |= self._by_tag.get(tag, set())
+            for shared in self._families_by_tag.get(tag, ()):
+                cookies |= self._family[shared]
             for shared in self._families_by_tag.get(tag, ()):
                 cookies |= self._family[shared]
         return [self._by_cookie[cookie] for cookie in sorted(cookies)]

@@ -161,7 +161,7 @@ def _flow(entry: Entry) -> dict[str, object]:
         "actions": [list(action) for action in entry.flow.actions],
         "connection": f"{entry.connection:016x}" if entry.connection else None,
         "direction": "return" if entry.returns else "forward",
-        "tags": sorted(describe(tag) for tag in entry.tags),
+        "tags": sorted(describe(tag) for tag in entry.tags | entry.shared),
     }
 
 

@@ -179,6 +179,7 @@ def _masquerade(walk: Walk, rule: Masquerade, entered: Vport) -> Union[Outcome, 
     if isinstance(picked, Exhausted):
         # RFC 5508, section 4.3, REQ-8; RFC 4787, section 11.
         return complain(walk, entered, Complaint.PROHIBITED, Reason.NAT_EXHAUSTED)
+    walk.masquerade = rule
     _translate(
         walk, Translation(device, TranslationKind.SOURCE, picked.address, picked.port)
     )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from midoryu.simulation.replay import Template
     from midoryu.simulation.walk import Walk
 
+if TYPE_CHECKING:
+    from midoryu.simulation.replay import Template
+    from midoryu.simulation.walk import Walk
+
 
 class Reason(Enum):
     """Why a packet was dropped or consumed; one counter each."""
@@ -229,6 +233,14 @@ class Simulation:
     no flow can stand for it, as a match does not tell datagrams apart."""
     trace: tuple[Step, ...] = ()
     """Every step, when a trace was asked for."""
+    walk: Union[Walk, None] = field(default=None, compare=False, repr=False)
+    """How it came about; `replay` looks at it."""
+    template: Union[Template, None] = field(default=None, compare=False, repr=False)
+    """What it was made from, which has more tags; None where it was simulated."""
+
+    def all_tags(self) -> set[Tag]:
+        """Return what the outcome depends on, with what it shares with others."""
+        return self.tags if self.template is None else self.tags | self.template.tags
     walk: Union[Walk, None] = field(default=None, compare=False, repr=False)
     """How it came about; `replay` looks at it."""
     template: Union[Template, None] = field(default=None, compare=False, repr=False)

@@ -8,6 +8,7 @@ integers) is a tag of its own; the tags here are shorter, so the two never meet.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Union
 
 Tag = tuple[Union[int, str], ...]
@@ -92,6 +93,26 @@ def pool_tag(pool: str) -> Tag:
 def multicast_tag(network: int, group: int) -> Tag:
     """The members of a multicast group (0: the multicast routers) on a network."""
     return (_MULTICAST, network, group)
+
+
+def is_state_tag(tag: Tag) -> bool:
+    """Tell whether a tag is a state key."""
+    return len(tag) == 6
+
+
+def keys_of(tags: Iterable[Tag]) -> tuple[list[int], list[str], list[int]]:
+    """List the devices, chains and vports that tags name."""
+    devices: list[int] = []
+    chains: list[str] = []
+    vports: list[int] = []
+    for kind, *rest in tags:
+        if kind == _DEVICE:
+            devices.append(int(rest[0]))
+        elif kind == _CHAIN:
+            chains.append(str(rest[0]))
+        elif kind == _VPORT:
+            vports.append(int(rest[0]))
+    return devices, chains, vports
 
 
 def describe(tag: Tag) -> str:

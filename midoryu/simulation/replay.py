@@ -1,0 +1,536 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulate once, replay for its siblings: new connections that go the same way.
+
+VMs open many connections alike: what differs is the source port, and often one of the
+addresses. A full simulation of the first ones leaves a `Template`; a sibling takes over
+its outcome, tags and rewrites, looks its own records up and picks its own NAT port.
+`engine.packet_lane` simulates through `Replays`.
+
+Why it gives the same as the full simulation:
+
+1. A sibling agrees in every header field but the source port, and the addresses within
+   the template's bounds. The source port was read for nothing but looking records up
+   and picking a NAT port (`Walk.looked` holds what only these read).
+2. No address that any row behind the template's tags names lies between two addresses
+   within the bounds, so every test of an address gives the same answer.
+3. Rows behind the tags have not changed: `forget` drops templates by their tags, as the
+   engine drops flows.
+4. A sibling finds no record at any key where the template's packet found none, else it
+   is simulated in full.
+
+A walk that did anything that is not in the lists below leaves no template. Whoever adds
+a feature need not know of this file; a new slot of `Walk`, `Simulation` or a view that
+is in use keeps siblings on the full simulation until it is added to the lists here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
+from typing import Any, Final, NamedTuple, Union
+
+from midoryu.packet import field
+from midoryu.packet.address import V4_MAPPED, Prefix
+from midoryu.packet.packet import Headers, Packet
+from midoryu.simulation.outcome import Forward, Simulation
+from midoryu.simulation.simulator import simulate
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk, World
+from midoryu.state.connection import Connection, Translation, TranslationKind
+from midoryu.state.nat import Picked
+from midoryu.topology.model import Chain, Masquerade, Vport
+from midoryu.topology.nat import NatRules
+from midoryu.topology.snapshot import NetworkView, RouterView, Topology
+from midoryu.topology.tag import Tag, is_state_tag, keys_of
+
+# Keys at most; a flood of made-up addresses must not fill memory.
+_MAX_KEYS: Final = 4096
+# Templates with one key: they differ in their bounds.
+_MAX_TEMPLATES: Final = 8
+# Longer packets may meet an MTU on their way: the least that IPv4 hosts must take
+# (RFC 791, section 3.1) fits everywhere.
+_MAX_BYTES: Final = 576
+
+# What a walk may have done, and what a view may have.
+_WALK_KNOWN: Final = frozenset(
+    [
+        "_arrived",
+        "_looked_up",
+        "_missed",
+        "devices",
+        "fields",
+        "generated",
+        "headers",
+        "hit",
+        "hops",
+        "ingress",
+        "is_ip",
+        "judged",
+        "looked",
+        "masquerade",
+        "packet",
+        "tags",
+        "tracked",
+        "translations",
+        "world",
+    ]
+)
+_SIMULATION_KNOWN: Final = frozenset(
+    [
+        "outcome",
+        "packet",
+        "headers",
+        "hops",
+        "fields",
+        "tags",
+        "vports",
+        "found",
+        "connection",
+        "walk",
+        "template",
+    ]
+)
+_VIEW_KNOWN: Final[dict[type, frozenset[str]]] = {
+    RouterView: frozenset(
+        (
+            "broadcasts",
+            "is_narrow",
+            "local",
+            "mtus",
+            "nat",
+            "routes",
+            "row",
+            "vports",
+        )
+    ),
+    NetworkView: frozenset(
+        [
+            "exterior",
+            "interior",
+            "mac_by_ip",
+            "row",
+            "services",
+            "subnets",
+            "vport_by_mac",
+        ]
+    ),
+    NatRules: frozenset(
+        [
+            "_served",
+            "addresses",
+            "dnat_targets",
+            "dnats",
+            "floating",
+            "floating_by_target",
+            "masquerade_addresses",
+            "masquerades",
+        ]
+    ),
+}
+# Addresses that the code itself treats in its own ways, as (first, last): packets to or
+# from these are simulated one by one.
+_SPECIAL: Final = (
+    (0, 0xFF),
+    (V4_MAPPED, V4_MAPPED | 0xFF_FFFF),
+    (V4_MAPPED | 127 << 24, V4_MAPPED | 127 << 24 | 0xFF_FFFF),
+    (V4_MAPPED | 0xA9FE_0000, V4_MAPPED | 0xA9FE_FFFF),
+    (V4_MAPPED | 0xE000_0000, V4_MAPPED | 0xFFFF_FFFF),
+    (0xFE80 << 112, (0xFEC0 << 112) - 1),
+    (0xFF00 << 112, (1 << 128) - 1),
+)
+
+_ADDRESS_MAX: Final = (1 << 128) - 1
+_Key = tuple[int, ...]
+_Bounds = tuple[int, int]
+
+
+class Lookup(NamedTuple):
+    """A place where the record was looked for, and not found."""
+
+    device: int
+    translated: bool
+    """With the source as the translation made it."""
+
+
+class Template:
+    """What the simulation of one packet says about its siblings."""
+
+    __slots__ = (
+        "carried",
+        "destinations",
+        "lookups",
+        "masquerade",
+        "simulation",
+        "sources",
+        "tags",
+    )
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        lookups: tuple[Lookup, ...],
+        tags: frozenset[Tag],
+        sources: _Bounds,
+        destinations: _Bounds,
+    ) -> None:
+        assert simulation.walk is not None
+        self.simulation = simulation
+        self.masquerade: Union[Masquerade, None] = simulation.walk.masquerade
+        simulation.walk = None
+        self.lookups = lookups
+        self.tags = tags
+        """Without those of the records looked up."""
+        self.sources = sources
+        self.destinations = destinations
+        self.carried: object = None
+        """What the engine keeps with it, for as long as it stands."""
+
+    def replay(
+        self, packet: Packet, world: World, now: float
+    ) -> Union[Simulation, None]:
+        """Give what the full simulation would, None where that has to be asked."""
+        model = self.simulation
+        headers, proto = packet.headers, packet.ip_proto
+        source, destination = headers.ip_src, headers.ip_dst
+        source_port, port = headers.l4_src, headers.l4_dst
+        after = model.headers
+        new_source, new_port = source, source_port
+        translations: tuple[Translation, ...] = ()
+        if self.masquerade is not None:
+            rule = self.masquerade
+            picked = world.nat.pick(
+                rule.router, rule.addresses, proto, source, source_port, destination,
+                port,
+            )  # fmt: skip
+            if not isinstance(picked, Picked):
+                return None
+            new_source, new_port = picked
+            translations = (
+                Translation(rule.router, TranslationKind.SOURCE, new_source, new_port),
+            )
+        find = world.connections.find
+        tags: set[Tag] = set()
+        for device, translated in self.lookups:
+            key = (
+                (device, proto, new_source, destination, new_port, port)
+                if translated
+                else (device, proto, source, destination, source_port, port)
+            )
+            if find(key) is not None:
+                return None
+            tags.add(key)
+        record = model.connection
+        if record is not None:
+            if not world.connections.admit(now):
+                return None
+            record = Connection(
+                0,
+                proto,
+                (source, destination, source_port, port),
+                record.ingress_device,
+                record.ingress_vport,
+                record.egress_device,
+                record.egress_vport,
+                translations,
+                0,
+                record.phase,
+            )
+        return Simulation(
+            model.outcome,
+            packet,
+            Headers(
+                after.eth_dst,
+                after.eth_src,
+                new_source,
+                destination,
+                new_port,
+                port,
+                0,
+                after.ip_ttl,
+                after.ip_tos,
+            ),
+            None,
+            model.hops,
+            model.fields,
+            tags,
+            model.vports,
+            None,
+            record,
+            template=self,
+        )
+
+
+class Replays:
+    """The templates of one host. Owned by who owns the topology that they are of."""
+
+    def __init__(self) -> None:
+        self.replayed = 0
+        """Packets that needed no simulation of their own."""
+        self._templates: dict[_Key, list[Template]] = {}
+        self._edges: dict[int, list[int]] = {}
+        self._chain_edges: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._templates.values()))
+
+    def simulate(
+        self, packet: Packet, vport: Vport, world: World, *, now: float
+    ) -> Simulation:
+        """Simulate a packet that comes for the first time, by an agent with memory.
+
+        As `simulator.simulate` with `ask_peers`, and the same result, save that tags
+        that a replay shares with its siblings are in `Simulation.template`.
+        """
+        headers = packet.headers
+        if (
+            packet.ip_proto not in PORT_PROTOCOLS
+            or packet.ip_frag
+            or packet.vlan
+            or packet.l3_length > _MAX_BYTES
+        ):
+            return simulate(packet, vport, world, now=now, ask_peers=True)
+        key = (
+            vport.key,
+            packet.eth_type,
+            headers.eth_dst,
+            headers.eth_src,
+            packet.ip_proto,
+            packet.tcp_flags,
+            headers.l4_dst,
+            headers.ip_ttl,
+            headers.ip_tos,
+        )
+        known = self._templates.get(key)
+        if known is None:
+            # The first of its kind may be the only one.
+            if len(self._templates) >= _MAX_KEYS:
+                self._templates.clear()
+            self._templates[key] = []
+            return simulate(packet, vport, world, now=now, ask_peers=True)
+        source, destination = headers.ip_src, headers.ip_dst
+        for template in known:
+            first, last = template.destinations
+            if first <= destination <= last:
+                first, last = template.sources
+                if first <= source <= last:
+                    replayed = template.replay(packet, world, now)
+                    if replayed is None:
+                        break
+                    self.replayed += 1
+                    return replayed
+        simulation = simulate(packet, vport, world, now=now, ask_peers=True)
+        if len(known) < _MAX_TEMPLATES:
+            made = self._template(simulation, world.topology)
+            if made is not None:
+                known.append(made)
+        return simulation
+
+    def forget(self, tags: Iterable[Tag]) -> None:
+        """Drop what depends on any of these tags."""
+        tags = {tag for tag in tags if not is_state_tag(tag)}
+        if not tags:
+            return
+        self._edges.clear()
+        self._chain_edges.clear()
+        for key, templates in list(self._templates.items()):
+            left = [one for one in templates if one.tags.isdisjoint(tags)]
+            if not left:
+                # Its next packet may be the last one, too.
+                del self._templates[key]
+            else:
+                templates[:] = left
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._templates.clear()
+        self._edges.clear()
+        self._chain_edges.clear()
+
+    # Making templates.
+
+    def _template(
+        self, simulation: Simulation, topology: Topology
+    ) -> Union[Template, None]:
+        """Make a template of a simulation, None where siblings may go another way."""
+        if not _is_plain(simulation):
+            return None
+        lookups = _lookups(simulation)
+        if lookups is None:
+            return None
+        tags = frozenset(one for one in simulation.tags if not is_state_tag(one))
+        devices, chains, vports = keys_of(tags)
+        if not _are_plain(topology, devices):
+            return None
+        headers = simulation.packet.headers
+        named = {part for tag in tags for part in tag}
+        bounds: list[_Bounds] = []
+        for address in (headers.ip_src, headers.ip_dst):
+            if address in named or any(a <= address <= b for a, b in _SPECIAL):
+                bounds.append((address, address))
+                continue
+            first, last = _narrow(_SPECIAL_EDGES, address, (0, _ADDRESS_MAX))
+            for device in devices:
+                edges = self._edges_of(topology, device)
+                first, last = _narrow(edges, address, (first, last))
+            for chain in chains:
+                edges = self._chain_edges_of(topology, chain)
+                first, last = _narrow(edges, address, (first, last))
+            for vport in vports:
+                edges = _edges(_addresses(topology.vport(vport)))
+                first, last = _narrow(edges, address, (first, last))
+            bounds.append((first, last))
+        return Template(simulation, lookups, tags, bounds[0], bounds[1])
+
+    def _edges_of(self, topology: Topology, device: int) -> list[int]:
+        edges = self._edges.get(device)
+        if edges is None:
+            rows = topology.rows_about(device)
+            edges = self._edges[device] = _edges(_addresses(tuple(rows)))
+        return edges
+
+    def _chain_edges_of(self, topology: Topology, key: str) -> list[int]:
+        edges = self._chain_edges.get(key)
+        if edges is None:
+            chain = topology.row(Chain, key)
+            rules = chain.rules if chain is not None else ()
+            found = ((rule.source, rule.destination) for rule in rules)
+            edges = self._chain_edges[key] = _edges(_addresses(tuple(found)))
+        return edges
+
+
+def _is_plain(simulation: Simulation) -> bool:
+    """Tell whether the walk did only what its siblings can repeat."""
+    walk = simulation.walk
+    if not isinstance(simulation.outcome, Forward) or walk is None:
+        return False
+    if walk.hit is not None or walk.generated:
+        return False
+    if walk.fields & field.L4_SRC or simulation.fields & field.UNMATCHABLE:
+        return False
+    fresh = Walk(walk.packet, walk.ingress, walk.world)
+    if any(
+        getattr(walk, slot) != getattr(fresh, slot)
+        for slot in Walk.__slots__
+        if slot not in _WALK_KNOWN
+    ):
+        return False
+    empty = Simulation(simulation.outcome, walk.packet, walk.headers, None, 0, 0, set())
+    if any(
+        getattr(simulation, one.name) != getattr(empty, one.name)
+        for one in fields_of(simulation)
+        if one.name not in _SIMULATION_KNOWN
+    ):
+        return False
+    return _is_rewrite_plain(walk)
+
+
+def _is_rewrite_plain(walk: Walk) -> bool:
+    """Tell whether addresses and ports were changed by one masquerade or by nothing."""
+    before, after = walk.packet.headers, walk.headers
+    kept = (before.ip_dst, before.l4_dst, 0) == (
+        after.ip_dst, after.l4_dst, after.icmp_id
+    )  # fmt: skip
+    rule = walk.masquerade
+    if rule is None or not kept:
+        same = (before.ip_src, before.l4_src) == (after.ip_src, after.l4_src)
+        return kept and same and not walk.translations
+    if len(walk.translations) != 1:
+        return False
+    device, kind, address, port = walk.translations[0]
+    return (device, kind, address, port) == (
+        rule.router, TranslationKind.SOURCE, after.ip_src, after.l4_src
+    )  # fmt: skip
+
+
+def _lookups(simulation: Simulation) -> Union[tuple[Lookup, ...], None]:
+    """Say where records were looked up; None where that cannot be told."""
+    walk = simulation.walk
+    assert walk is not None
+    before, after = walk.packet.headers, walk.headers
+    if walk.masquerade is not None and before.ip_src == after.ip_src:
+        return None
+    found: list[Lookup] = []
+    for device, proto, *tuple4 in walk.missed_keys():
+        for headers in (before, after):
+            ends = [headers.ip_src, headers.ip_dst, headers.l4_src, headers.l4_dst]
+            if tuple4 == ends and proto == walk.packet.ip_proto:
+                found.append(Lookup(device, headers is not before))
+                break
+        else:
+            return None
+    looked_up = {key for key in simulation.tags if is_state_tag(key)}
+    if looked_up != set(walk.missed_keys()):
+        return None
+    return tuple(found)
+
+
+def _are_plain(topology: Topology, devices: Iterable[int]) -> bool:
+    """Tell whether devices have nothing that this file does not know."""
+    for device in devices:
+        view = topology.network(device) or topology.router(device)
+        parts: list[Any] = [view]
+        if isinstance(view, RouterView):
+            parts.append(view.nat)
+        for part in parts:
+            known = _VIEW_KNOWN.get(type(part))
+            if known is None:
+                return False
+            if any(
+                _is_used(getattr(part, slot))
+                for slot in type(part).__slots__
+                if slot not in known
+            ):
+                return False
+    return True
+
+
+def _is_used(part: Any) -> bool:
+    """Tell whether a part of a view says anything."""
+    slots = getattr(type(part), "__slots__", None)
+    if slots is None or isinstance(part, tuple):
+        return bool(part)
+    return any(bool(getattr(part, slot)) for slot in slots)
+
+
+# Addresses in rows.
+
+
+def _addresses(value: Any) -> Iterator[_Bounds]:
+    """Yield (first, last) of everything in a row that may be an address or prefix."""
+    if isinstance(value, Prefix):
+        first = value.value & value.mask
+        last = first | _ADDRESS_MAX ^ value.mask
+        yield first, last
+        # Its broadcast address.
+        yield last, last
+        # An address with the length of its subnet keeps its host bits.
+        yield value.value, value.value
+    elif isinstance(value, int):
+        if value > 0xFFFF:
+            yield value, value
+    elif is_dataclass(value):
+        for one in fields_of(value):
+            yield from _addresses(getattr(value, one.name))
+    elif isinstance(value, (tuple, list, frozenset, set)):
+        for part in value:
+            yield from _addresses(part)
+
+
+def _edges(found: Iterable[_Bounds]) -> list[int]:
+    """Return the addresses where something begins or has just ended, ascending."""
+    return sorted({edge for first, last in found for edge in (first, last + 1)})
+
+
+_SPECIAL_EDGES: Final = _edges(_SPECIAL)
+
+
+def _narrow(edges: list[int], address: int, bounds: _Bounds) -> _Bounds:
+    """Narrow bounds around an address so that no edge divides them."""
+    first, last = bounds
+    at = bisect_right(edges, address)
+    if at:
+        first = max(first, edges[at - 1])
+    if at < len(edges):
+        last = min(last, edges[at] - 1)
+    return first, last
