@@ -214,6 +214,7 @@ class MidoryuMechanismDriver(api.MechanismDriver):
                 groups.update(port.get("security_groups") or ())
                 if port["device_owner"] in ROUTER_OWNERS and port["device_id"]:
                     changed.add(units.unit(units.ROUTER, port["device_id"]))
+                    changed.add(units.unit(units.NETWORK, port["network_id"]))
         named = source.is_remote(context._plugin_context, groups) if groups else ()
         changed |= {units.unit(units.SECURITY_GROUP, group) for group in named}
         self._record(context, changed)

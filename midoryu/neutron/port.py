@@ -13,6 +13,7 @@ from typing import Any, Callable, Final, Union
 from midoryu.compat import SLOTS
 from midoryu.neutron import unit
 from midoryu.neutron.security import host_or_prefix, port_chains
+from midoryu.neutron.subnet import dhcp_options
 from midoryu.nsdb.item import Item, Value, make_item
 
 ROUTER_OWNERS: Final = (
@@ -63,6 +64,11 @@ def port_items(
         "interface_id": port["id"],
         "up": port["admin_state_up"],
     }
+    if port.get("dns_name"):
+        columns["hostname"] = port["dns_name"]
+    options = port.get("extra_dhcp_opts") or ()
+    columns["dhcp_options"] = dhcp_options(options, 4)
+    columns["dhcp6_options"] = dhcp_options(options, 6)
     if sub_port is not None:
         columns["parent"], columns["vlan"] = sub_port.parent, sub_port.vlan
     policy = port.get("qos_policy_id") or port.get("qos_network_policy_id")

@@ -67,10 +67,10 @@ def security_group_items(
         members: addresses of its ports, if other rules let in by this group.
     """
     by_way: dict[str, list[RuleColumns]] = {"from": [], "to": []}
+    stateful = group.get("stateful", True)
     for rule in sorted(rules, key=lambda rule: str(rule["id"])):
-        columns = rule_columns(rule)
-        if columns is not None:
-            by_way[WAYS[rule["direction"]]].append(columns)
+        columns = rule_columns(rule, stateful=stateful)
+        by_way[WAYS[rule["direction"]]].append(columns)
     items = [
         make_item(
             "Chain",
@@ -111,9 +111,11 @@ def port_chains(port: str, groups: Sequence[str], *, stateful: bool) -> list[Ite
     ]
 
 
-def rule_columns(rule: Mapping[str, Any]) -> Union[RuleColumns, None]:
-    """Make a rule; None for one that can never match here."""
+def rule_columns(rule: Mapping[str, Any], *, stateful: bool = True) -> RuleColumns:
+    """Make a rule."""
     columns: dict[str, object] = {"action": "accept"}
+    if not stateful:
+        columns["stateless"] = True
     family = rule["ethertype"]
     columns["eth_type"] = _ETH_TYPES[family]
     protocol = protocol_number(rule.get("protocol"), family)

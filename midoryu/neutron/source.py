@@ -25,6 +25,7 @@ from neutron_lib.exceptions import address_group as address_group_exceptions
 from neutron_lib.exceptions import l3 as l3_exceptions
 from neutron_lib.plugins import constants as plugin_constants
 from neutron_lib.plugins import directory
+from oslo_config import cfg
 
 from midoryu.neutron import unit as units
 from midoryu.neutron.network import Segment, network_items, physical_items
@@ -36,6 +37,7 @@ from midoryu.neutron.security import (
     host_or_prefix,
     security_group_items,
 )
+from midoryu.neutron.subnet import subnet_item
 from midoryu.neutron.unit import Unit
 from midoryu.nsdb.item import Item
 
@@ -100,12 +102,13 @@ class Source:
             if segment["physical_network"]
         ]
         names = {segment.physical_network for segment in segments}
-        return network_items(
+        items = network_items(
             network,
             segments=segments,
             gateways=self._gateways,
             holders={name: holder(context, name) for name in names},
         )
+        return items + _subnets(context, ident)
 
     def _physical(self, context: Any, name: str) -> list[Item]:
         if holder(context, name) != units.physical_name(name):
@@ -160,6 +163,32 @@ class Source:
             unmasked=_unmasked(context, ports, subnets),
         )
         return router_items(parts)
+
+
+def _subnets(context: Any, network: str) -> list[Item]:
+    core = directory.get_plugin()
+    found = core.get_subnets(context, filters={"network_id": [network]})
+    port, fixed = models_v2.Port, models_v2.IPAllocation
+    with db_api.CONTEXT_READER.using(context):
+        query = context.session.query(fixed.subnet_id).join(
+            port, port.id == fixed.port_id
+        )
+        rows = query.filter(
+            fixed.network_id == network,
+            port.device_owner.like("network:router_interface%"),
+        )
+        routed = {row.subnet_id for row in rows}
+    conf = cfg.CONF
+    domain = conf.dns_domain if "dns_domain" in conf else ""
+    return [
+        subnet_item(
+            subnet,
+            has_router=subnet["id"] in routed,
+            lease_s=conf.dhcp_lease_duration,
+            domain="" if domain == "openstacklocal" else domain,
+        )
+        for subnet in found
+    ]
 
 
 def networks_on(context: Any, physical_network: str) -> dict[str, int]:

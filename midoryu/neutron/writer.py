@@ -65,7 +65,7 @@ def references(item: Item) -> Iterator[ItemId]:
     for column, value in item.columns.items():
         if column == "rules" and isinstance(value, tuple):
             for rule in value:
-                for name, atom in dict(rule).items():
+                for name, atom in dict(rule).items():  # type: ignore[arg-type]
                     if name in REFERENCES and isinstance(atom, str):
                         yield REFERENCES[name], atom
         elif column in REFERENCES and isinstance(value, str):
