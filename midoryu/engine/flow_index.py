@@ -14,10 +14,6 @@ from midoryu.compat import SLOTS
 from midoryu.openflow.flow import Flow, Match
 from midoryu.topology.tag import Tag
 
-
-_NO_TAGS: Final[frozenset[Tag]] = frozenset()
-
-
 _NO_TAGS: Final[frozenset[Tag]] = frozenset()
 
 
@@ -31,8 +27,6 @@ class Entry:
     """Id of the connection record that it serves, 0 for none."""
     returns: bool = False
     """It serves the connection's return direction."""
-    shared: frozenset[Tag] = _NO_TAGS
-    """Further tags, one object for all flows that were replayed from one template."""
     shared: frozenset[Tag] = _NO_TAGS
     """Further tags, one object for all flows that were replayed from one template."""
 
@@ -126,8 +120,6 @@ class FlowIndex:
         cookies: set[int] = set()
         for tag in tags:
             cookies |= self._by_tag.get(tag, set())
-            for shared in self._families_by_tag.get(tag, ()):
-                cookies |= self._family[shared]
             for shared in self._families_by_tag.get(tag, ()):
                 cookies |= self._family[shared]
         return [self._by_cookie[cookie] for cookie in sorted(cookies)]
