@@ -25,7 +25,6 @@ from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
 from midoryu.simulation.outcome import Lookup, StateWanted, Wanted
 from midoryu.simulation.replay import Replays
-from midoryu.simulation.replay import Replays
 from midoryu.simulation.walk import World
 from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import Connection
@@ -75,8 +74,6 @@ class Core:
         self.world = World(self.topology, self.connections, self.nat, self.affinity)
         self.made: dict[frozenset[int], list[Connection]] = {}
         """New and changed records by the peers that they still have to go to."""
-        self.replays = Replays()
-        """What the simulation of new connections said, for their siblings."""
         self.replays = Replays()
         """What the simulation of new connections said, for their siblings."""
         self.flows = FlowIndex()

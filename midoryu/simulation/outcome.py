@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from midoryu.simulation.replay import Template
     from midoryu.simulation.walk import Walk
 
-if TYPE_CHECKING:
-    from midoryu.simulation.replay import Template
-    from midoryu.simulation.walk import Walk
-
 
 class Reason(Enum):
     """Why a packet was dropped or consumed; one counter each."""

@@ -178,7 +178,6 @@ def _result(
         needs_first=walk.needs_first or _reads_first(walk),
         trace=tuple(walk.steps or ()),
         walk=walk,
-        walk=walk,
     )
 
 

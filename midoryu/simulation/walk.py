@@ -129,12 +129,6 @@ class Walk:
         `replay` relies on that."""
         self.masquerade: Union[Masquerade, None] = None
         """The rule that gave it its source."""
-        self.looked = 0
-        """What was read only to look its record up, or to pick a NAT port. Whoever
-        decides anything by a field notes it in `fields`, even where it is in here:
-        `replay` relies on that."""
-        self.masquerade: Union[Masquerade, None] = None
-        """The rule that gave it its source."""
         self.tags: set[Tag] = set()
         self.is_ip = packet.eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
         """It is IPv4 or IPv6."""

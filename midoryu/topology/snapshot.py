@@ -100,11 +100,6 @@ class Topology:
         for kind in (model.Vport, *_DEVICE_ROWS, *_NETWORK_ROWS):
             yield from self.rows_of(kind, device)
 
-    def rows_about(self, device: int) -> Iterator[Any]:
-        """Yield all rows that belong to one device."""
-        for kind in (model.Vport, *_DEVICE_ROWS, *_NETWORK_ROWS):
-            yield from self.rows_of(kind, device)
-
     def vports_of(self, device: int) -> Iterable[model.Vport]:
         """Return the vports of a device."""
         return self.rows_of(model.Vport, device)
