@@ -147,9 +147,9 @@ def show(value: Value) -> str:
 
 
 def _is_moved(change: Change) -> bool:
-    return change.before is not None and any(
-        column in _FIXED for column in change.columns
-    )
+    if change.before is None or change.item.table == "Load_Balancer":
+        return False
+    return any(column in _FIXED for column in change.columns)
 
 
 def _check_owners(

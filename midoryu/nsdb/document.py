@@ -88,6 +88,11 @@ class Entry:
         """Whether this is a list."""
         return isinstance(self.node, yaml.SequenceNode)
 
+    @property
+    def is_mapping(self) -> bool:
+        """Whether this is a mapping."""
+        return isinstance(self.node, yaml.MappingNode)
+
     def entries(self) -> dict[str, Entry]:
         """Read a mapping with any keys; nothing written counts as empty."""
         if self.is_null:

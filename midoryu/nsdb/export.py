@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from midoryu.nsdb import export_l2, export_service
+from midoryu.nsdb import export_l2, export_service, file_balancer
 from midoryu.nsdb.file_chain import ETHERTYPES, PROTOCOLS
 from midoryu.nsdb.file_link import stable_mac
 from midoryu.nsdb.item import Item, is_foreign, items_of
@@ -96,6 +96,7 @@ def topology(items: Iterable[Item]) -> Words:
         "ingress_sets": _ingress_sets(names("Port_Group"), names("Port")),
         "qos": {item.name: export_l2.qos(item) for item in names("Qos")},
         "mirrors": export_l2.mirrors(names("Mirror"), names("Port")),
+        "balancers": file_balancer.words(by_table),
     }
     kept = {name: section for name, section in sections.items() if section}
     return kept or {"networks": {}}

@@ -122,6 +122,21 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Port_Group": ("name", "stateful", "ports"),
     "Mirror": ("name", "ports", "port", "direction"),
+    "Load_Balancer": ("name", "network", "router", "up"),
+    "Pool": ("name", "affinity", "on_remove", "on_down", "no_member"),
+    "Vip": ("balancer", "address", "ip_proto", "l4_port", "pool"),
+    "Pool_Member": ("pool", "address", "l4_port", "weight", "up"),
+    "Health_Monitor": (
+        "pool",
+        "type",
+        "l4_port",
+        "path",
+        "codes",
+        "interval",
+        "timeout",
+        "rise",
+        "fall",
+    ),
 }
 """Wanted tables and their columns; a table stands after those that it refers to."""
 
@@ -156,6 +171,8 @@ REFERENCES: Final[dict[str, str]] = {
     "parent": "Port",
     "port": "Port",
     "qos": "Qos",
+    "balancer": "Load_Balancer",
+    "pool": "Pool",
     "host": "Host",
     "ingress_chain": "Chain",
     "egress_chain": "Chain",
@@ -180,6 +197,15 @@ _EMPTY_COLUMNS: Final[dict[str, Value]] = {
     **dict.fromkeys(("ntp", "routes", "options"), ()),
     **dict.fromkeys(("dhcp_options", "dhcp6_options"), ()),
     "stateful": True,
+    "affinity": 0,
+    **dict.fromkeys(("on_remove", "on_down"), "keep"),
+    "no_member": "reject",
+    "path": "/",
+    "codes": ("200-299",),
+    "interval": 5000,
+    "timeout": 2000,
+    "rise": 2,
+    "fall": 3,
     "weight": 1,
     "metric": 0,
     "kind": "forward",
@@ -275,7 +301,20 @@ def _name(table: str, columns: Mapping[str, Value]) -> str:
         return _route_name(columns)
     if table == "Nat":
         return _nat_name(columns)
+    if table in ("Vip", "Pool_Member", "Health_Monitor"):
+        return _balancer_name(table, columns)
     return str(columns["name"])
+
+
+def _balancer_name(table: str, columns: Mapping[str, Value]) -> str:
+    words = [str(columns["balancer" if table == "Vip" else "pool"])]
+    if table != "Health_Monitor":
+        words.append(str(columns["address"]))
+        if columns["l4_port"] is not None:
+            words.append(f"port {columns['l4_port']}")
+    if columns.get("ip_proto") is not None:
+        words.append(f"protocol {columns['ip_proto']}")
+    return " ".join(words)
 
 
 def _route_name(columns: Mapping[str, Value]) -> str:

@@ -31,6 +31,8 @@ _SEEN: Final = (
     ("Arp", "router"),
     ("Nat_Lease", "router"),
     ("Nat_Lease", "host"),
+    ("Member_Status", "member"),
+    ("Member_Status", "host"),
 )
 _RULE_REFERENCES: Final = tuple(
     column for column in RULE_COLUMNS if column in REFERENCES

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Union
 
 from midoryu.errors import TopologyError
-from midoryu.nsdb import l2_rows, service_rows
+from midoryu.nsdb import balancer_rows, l2_rows, service_rows
 from midoryu.nsdb.row_view import RowView
 from midoryu.nsdb.schema import (
     allowed_from_text,
@@ -308,4 +308,10 @@ CONVERTERS: Final[dict[str, Callable[[Any], Union[model.Row, None]]]] = {
     "Qos": l2_rows.qos,
     "Mirror": l2_rows.mirror,
     "Multicast_Member": l2_rows.multicast_member,
+    "Load_Balancer": balancer_rows.balancer,
+    "Vip": balancer_rows.vip,
+    "Pool": balancer_rows.pool,
+    "Pool_Member": balancer_rows.member,
+    "Health_Monitor": balancer_rows.monitor,
+    "Member_Status": balancer_rows.member_status,
 }

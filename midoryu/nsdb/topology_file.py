@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from midoryu.errors import TopologyError
-from midoryu.nsdb import file_l2, file_service
+from midoryu.nsdb import file_balancer, file_l2, file_service
 from midoryu.nsdb.document import Entry, load
 from midoryu.nsdb.draft import Draft, PortDraft, check_name, reference
 from midoryu.nsdb.file_chain import read_chains, read_groups
@@ -51,6 +51,7 @@ SECTIONS: Final = (
     "ingress_sets",
     "qos",
     "mirrors",
+    "balancers",
 )
 DEVICE_FIELDS: Final = ("ports", "up", "ingress", "egress")
 NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu", "subnets", *file_l2.NETWORK_FIELDS)
@@ -118,6 +119,8 @@ def parse(text: str, file: str) -> dict[ItemId, Item]:
         file_l2.read_mirrors(draft, top["mirrors"])
     for name, entry in draft.routers.items():
         read_router(draft, name, entry)
+    if "balancers" in top:
+        file_balancer.read_balancers(draft, top["balancers"])
     for section, stateful in (("ingress_sets", True), ("port_groups", False)):
         if section in top:
             _read_port_groups(draft, top[section], stateful=stateful)

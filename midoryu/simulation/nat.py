@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import Union
 
-from midoryu.packet.address import format_ip
-from midoryu.simulation.answer import Complaint, complain
+from midoryu.packet.address import Prefix
+from midoryu.simulation import balancer
+from midoryu.simulation.answer import Complaint, complain, deliver
+from midoryu.simulation.binding import bind as _translate
+from midoryu.simulation.binding import repeat as _repeat
 from midoryu.simulation.outcome import (
     Blocked,
     Drop,
@@ -29,19 +32,19 @@ from midoryu.simulation.walk import (
 )
 from midoryu.state.connection import (
     Direction,
-    FourTuple,
     Translation,
     TranslationKind,
     query_ports,
-    translate,
 )
 from midoryu.state.nat import Exhausted, NeedLease
 from midoryu.state.table import Hit
-from midoryu.topology.model import Dnat, Masquerade, Vport
+from midoryu.topology.model import Dnat, Filtering, Masquerade, Vport
 from midoryu.topology.snapshot import RouterView, subnets
 
 
-def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None]:
+def inbound(  # noqa: C901
+    walk: Walk, router: RouterView, vport: Vport
+) -> Union[Outcome, None]:
     """Translate destinations before routing: DNAT, and SNAT undone.
 
     Returns:
@@ -51,6 +54,8 @@ def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None
     device = router.row.key
     if walk.hit is not None:
         _repeat(walk, device, after_routing=False)
+        if walk.headers.ip_dst != destination:
+            return None
     if nat.addresses:
         walk.fields |= READ_IP_DST
     if destination not in nat.addresses:
@@ -58,7 +63,9 @@ def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None
     floating = nat.floating.get(destination)
     if floating is not None:
         _float(walk, device, floating.to_address, TranslationKind.FLOATING_DESTINATION)
-        return None
+        destination = floating.to_address
+        if destination not in nat.balancing.vips:
+            return None
     if walk.hit is not None:
         return None
     if walk.is_later_fragment:
@@ -69,11 +76,18 @@ def inbound(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None
         return None
     if destination in nat.masquerade_addresses:
         walk.count_id()
-    return _new_destination(walk, router)
+    return _new_destination(walk, router, vport)
 
 
-def _new_destination(walk: Walk, router: RouterView) -> Union[Outcome, None]:
-    source, destination, source_port, port = walk.tuple4()
+def _new_destination(
+    walk: Walk, router: RouterView, vport: Vport
+) -> Union[Outcome, None]:
+    _, destination, _, port = walk.tuple4()
+    balancing = router.nat.balancing
+    if destination in balancing.vips:
+        ended = balancer.serve(walk, balancing, router.row.key, vport)
+        if ended is not None or walk.headers.ip_dst != destination:
+            return ended
     rule = router.nat.dnat_for(destination, walk.ip_proto, port)
     if rule is not None and not walk.is_error and not walk.generated:
         to_port = _mapped_port(rule, port) if walk.ip_proto in PORT_PROTOCOLS else port
@@ -84,16 +98,44 @@ def _new_destination(walk: Walk, router: RouterView) -> Union[Outcome, None]:
             ),
         )
         return None
+    if destination in router.nat.open and _let_in(walk, router):
+        return None
     if destination in router.local:
         return None
+    if _is_only_vip(router, destination) and not walk.is_error:
+        return deliver(walk, vport)
     return Drop(Reason.NO_BINDING)
+
+
+def _let_in(walk: Walk, router: RouterView) -> bool:
+    """Let the outside speak first to an endpoint that has a mapping.
+
+    Source: RFC 4787, section 5, REQ-8; RFC 5382, REQ-3.
+    """
+    if walk.ip_proto not in PORT_PROTOCOLS or walk.generated or not walk.is_beginning:
+        return False
+    source, destination, _, port = walk.tuple4()
+    anybody = router.nat.open[destination] is Filtering.ENDPOINT_INDEPENDENT
+    device = router.row.key
+    inside = walk.world.nat.inbound.find(
+        (device, walk.ip_proto, destination, port), 0 if anybody else source
+    )
+    if inside is None:
+        return False
+    _translate(walk, Translation(device, TranslationKind.DESTINATION, *inside))
+    return True
+
+
+def _is_only_vip(router: RouterView, address: int) -> bool:
+    nat = router.nat
+    return address in nat.balancing.vips and address not in nat.masquerade_addresses
 
 
 def _mapped_port(rule: Dnat, port: int) -> int:
     return rule.to_port + port - rule.ports[0] if rule.to_port else port
 
 
-def outbound(
+def outbound(  # noqa: C901
     walk: Walk, router: RouterView, entered: Vport, leaving: Vport
 ) -> Union[Outcome, None]:
     """Translate sources after routing: SNAT, and DNAT undone.
@@ -104,9 +146,14 @@ def outbound(
     nat, device = router.nat, router.row.key
     if not (nat.addresses or walk.hit is not None):
         return None
-    source = walk.headers.ip_src
+    # An error from inside is of the endpoint that it is about (RFC 5508, REQ-5).
+    source = walk.tuple4()[0] if walk.is_error else walk.headers.ip_src
     walk.fields |= READ_IP_SRC
-    if walk.hit is None and source in nat.dnat_targets and not walk.is_later_fragment:
+    if (
+        walk.hit is None
+        and _may_answer(walk, router, source)
+        and not walk.is_later_fragment
+    ):
         walk.track()
         if walk.hit is None and not _translated_here(walk, device):
             walk.find_at(device)
@@ -116,7 +163,9 @@ def outbound(
     if walk.hit is not None:
         _repeat(walk, device, after_routing=True)
         if _source_is_recorded(walk.hit, device):
-            return None
+            if not _floats_to_vip(walk.hit, device, walk.headers.ip_src):
+                return None
+            source = walk.headers.ip_src
     floating = nat.floating_by_target.get(source)
     if floating is not None:
         if _leaves_realm(walk, device, leaving, (floating.address,)):
@@ -126,7 +175,49 @@ def outbound(
     if walk.generated:
         # Nothing would remember a new binding: what devices say follows records only.
         return None
+    if nat.balancing.vips and balancer.is_balanced(walk, nat.balancing, device):
+        return _hide_balanced(walk, router, entered, leaving)
     return _hide(walk, router, entered, leaving)
+
+
+def _may_answer(walk: Walk, router: RouterView, source: int) -> bool:
+    """Tell whether a packet may come from where a destination was translated to."""
+    nat = router.nat
+    if source in nat.dnat_targets:
+        return True
+    return bool(nat.balancing.vips) and source in walk.world.connections.targets
+
+
+def _floats_to_vip(hit: Hit, device: int, source: int) -> bool:
+    """Tell whether a client called the floating address of a VIP."""
+    kind = TranslationKind.FLOATING_DESTINATION
+    return any(
+        (one.device, one.kind, one.address) == (device, kind, source)
+        for one in hit.connection.translations
+    )
+
+
+def _hide_balanced(
+    walk: Walk, router: RouterView, entered: Vport, leaving: Vport
+) -> Union[Outcome, None]:
+    """Translate the source of a connection to a VIP, only where its answers need it.
+
+    A member sees its client, unless that is itself, or is masqueraded, or comes from
+    where the packet goes back to (its answers would not pass here).
+    """
+    device, source = router.row.key, walk.headers.ip_src
+    walk.fields |= READ_IP_DST
+    if balancer.calls_itself(walk):
+        balancer.hide_behind_vip(walk, device)
+        return None
+    rule = router.nat.masquerade_for(source, walk.headers.ip_dst, leaving.key)
+    if rule is not None and (rule.vport or _goes_out(walk, leaving, rule.addresses)):
+        return _masquerade(walk, router, rule, entered)
+    if leaving.peer or leaving.key != entered.key:
+        return None
+    vip = balancer.vip_address(walk, device)
+    hide = Masquerade("", device, Prefix(0, 0), (vip,))
+    return _masquerade(walk, router, hide, entered)
 
 
 def _hide(
@@ -142,10 +233,12 @@ def _hide(
         return None
     if not (rule.vport or _leaves_realm(walk, device, leaving, rule.addresses)):
         return None
-    return _masquerade(walk, rule, entered)
+    return _masquerade(walk, router, rule, entered)
 
 
-def _masquerade(walk: Walk, rule: Masquerade, entered: Vport) -> Union[Outcome, None]:
+def _masquerade(
+    walk: Walk, router: RouterView, rule: Masquerade, entered: Vport
+) -> Union[Outcome, None]:
     device = rule.router
     if walk.is_later_fragment:
         return ErrorDrop(Reason.FRAGMENT)
@@ -173,6 +266,7 @@ def _masquerade(walk: Walk, rule: Masquerade, entered: Vport) -> Union[Outcome, 
         source_port,
         destination,
         destination_port,
+        router.nat.reserved,
     )
     if isinstance(picked, NeedLease):
         return Blocked(LeaseWanted(picked.router, picked.address))
@@ -200,8 +294,10 @@ def _leaves_realm(
     RFC 4787, section 6), and one for the link that `outside`, the NAT addresses, are
     on: a provider network, say.
     """
-    if _translated_here(walk, device):
-        return True
+    return _translated_here(walk, device) or _goes_out(walk, leaving, outside)
+
+
+def _goes_out(walk: Walk, leaving: Vport, outside: tuple[int, ...]) -> bool:
     walk.fields |= READ_IP_DST
     if not leaving.peer:
         return True
@@ -230,29 +326,6 @@ def _float(walk: Walk, device: int, address: int, kind: TranslationKind) -> None
     _translate(walk, Translation(device, kind, address, port))
 
 
-def _translate(walk: Walk, translation: Translation) -> None:
-    """Make one translation and remember it for the record."""
-    walk.tracked |= translation.kind <= TranslationKind.DESTINATION
-    walk.translations.append(translation)
-    is_source = translation.kind in (
-        TranslationKind.SOURCE,
-        TranslationKind.FLOATING_SOURCE,
-    )
-    change = walk.set_source if is_source else walk.set_destination
-    change(translation.address, translation.port)
-    if walk.steps is not None:
-        topology = walk.world.topology
-        walk.note(
-            topology.device_name(translation.device),
-            "nat",
-            f"{translation.kind.name.lower()} -> {_show(translation)}",
-        )
-
-
-def _show(translation: Translation) -> str:
-    return f"{format_ip(translation.address)} port {translation.port}"
-
-
 def _source_is_recorded(hit: Hit, device: int) -> bool:
     """Tell whether the record says what this device makes of the source."""
     forward = hit.direction is Direction.FORWARD
@@ -261,35 +334,3 @@ def _source_is_recorded(hit: Hit, device: int) -> bool:
         translation.device == device and translation.kind is kind
         for translation in hit.connection.translations
     )
-
-
-def _repeat(walk: Walk, device: int, *, after_routing: bool) -> None:
-    """Do what the record says that this device does at this point.
-
-    Before routing a device rewrites destinations (its DESTINATION translations
-    forward, its SOURCE translations undone for return packets), afterwards sources.
-    """
-    assert walk.hit is not None
-    connection, direction = walk.hit
-    forward_source = direction is Direction.FORWARD and after_routing
-    forward_destination = direction is Direction.FORWARD and not after_routing
-    tuple4: FourTuple = connection.original
-    for translation in connection.translations:
-        before, tuple4 = tuple4, translate(tuple4, translation)
-        if translation.device != device:
-            continue
-        if translation.kind is TranslationKind.SOURCE:
-            if forward_source:
-                _once(walk, translation)
-            elif direction is Direction.RETURN and not after_routing:
-                walk.set_destination(before[0], before[2])
-        elif translation.kind is TranslationKind.DESTINATION:
-            if forward_destination:
-                _once(walk, translation)
-            elif direction is Direction.RETURN and after_routing:
-                walk.set_source(before[1], before[3])
-
-
-def _once(walk: Walk, translation: Translation) -> None:
-    if translation not in walk.translations:
-        _translate(walk, translation)

@@ -35,7 +35,7 @@ class Everywhere:
 EVERYWHERE = Everywhere()
 
 
-def forward(
+def forward(  # noqa: C901
     walk: Walk, network: NetworkView, vport: Vport
 ) -> Union[Vport, Everywhere, Outcome]:
     """Switch a packet that came in by a vport.

@@ -237,11 +237,3 @@ class Simulation:
     def all_tags(self) -> set[Tag]:
         """Return what the outcome depends on, with what it shares with others."""
         return self.tags if self.template is None else self.tags | self.template.tags
-    walk: Union[Walk, None] = field(default=None, compare=False, repr=False)
-    """How it came about; `replay` looks at it."""
-    template: Union[Template, None] = field(default=None, compare=False, repr=False)
-    """What it was made from, which has more tags; None where it was simulated."""
-
-    def all_tags(self) -> set[Tag]:
-        """Return what the outcome depends on, with what it shares with others."""
-        return self.tags if self.template is None else self.tags | self.template.tags

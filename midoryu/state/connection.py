@@ -184,7 +184,8 @@ def state_keys(connection: Connection) -> tuple[tuple[StateKey, Direction], ...]
     returns: list[tuple[int, FourTuple]] = []
     for index, translation in enumerate(connection.translations):
         device = translation.device
-        keys.setdefault((device, proto, *forward), Direction.FORWARD)  # 2
+        if not index or connection.translations[index - 1].device != device:
+            keys.setdefault((device, proto, *forward), Direction.FORWARD)  # 2
         forward = translate(forward, translation)
         following = connection.translations[index + 1 : index + 2]
         if not following or following[0].device != device:

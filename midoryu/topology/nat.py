@@ -7,8 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from midoryu.topology.model import Dnat, FloatingIp, Masquerade
+from midoryu.topology.balancer import NO_BALANCING, Balancing
+from midoryu.topology.model import Dnat, Filtering, FloatingIp, Masquerade
+
+# Ports of one bit set, as `state.portpool` keeps them.
+_BLOCK_PORTS: Final = 64
 
 
 class NatRules:
@@ -17,12 +22,15 @@ class NatRules:
     __slots__ = (
         "_served",
         "addresses",
+        "balancing",
         "dnat_targets",
         "dnats",
         "floating",
         "floating_by_target",
         "masquerade_addresses",
         "masquerades",
+        "open",
+        "reserved",
     )
 
     def __init__(
@@ -30,7 +38,11 @@ class NatRules:
         masquerades: Iterable[Masquerade],
         dnats: Iterable[Dnat],
         floating: Iterable[FloatingIp],
+        balancing: Balancing = NO_BALANCING,
     ) -> None:
+        dnats = tuple(dnats)
+        self.balancing = balancing
+        """Its VIPs."""
         self.masquerades = tuple(
             sorted(masquerades, key=lambda rule: (-rule.source.length, rule.key))
         )
@@ -43,7 +55,7 @@ class NatRules:
             self.dnats[rule.address] = (*self.dnats.get(rule.address, ()), rule)
         self.dnat_targets = frozenset(
             rule.to_address for rules in self.dnats.values() for rule in rules
-        )
+        ).union(balancing.targets)
         self._served: dict[int, tuple[Dnat, ...]] = {}
         for rule in (rule for rules in self.dnats.values() for rule in rules):
             if rule.ports != (0, 0xFFFF):
@@ -53,8 +65,19 @@ class NatRules:
         self.floating_by_target = {
             rule.to_address: rule for rule in self.floating.values()
         }
-        self.addresses = self.masquerade_addresses.union(self.dnats, self.floating)
+        self.addresses = self.masquerade_addresses.union(
+            self.dnats, self.floating, balancing.vips
+        )
         """Every address that the outside sees."""
+        self.reserved = _reserved(dnats, self.masquerade_addresses)
+        """NAT address -> block -> bits of ports that DNAT rules have."""
+        self.open = {
+            address: rule.filtering
+            for rule in self.masquerades
+            for address in rule.addresses
+            if rule.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
+        }
+        """Masquerade addresses behind which others may speak first."""
 
     def masquerade_for(
         self, source: int, destination: int, vport: int
@@ -85,4 +108,22 @@ class NatRules:
             offset = port - (rule.to_port or first)
             if rule.ip_proto in (0, ip_proto) and 0 <= offset <= last - first:
                 return True
-        return False
+        return self.balancing.is_service(address, ip_proto, port)
+
+
+def _reserved(
+    dnats: Iterable[Dnat], addresses: frozenset[int]
+) -> dict[int, dict[int, int]]:
+    """Find the ports of masquerade addresses that lead to a server.
+
+    A rule for a whole address leaves them: what it takes is decided per connection.
+    """
+    found: dict[int, dict[int, int]] = {}
+    for rule in dnats:
+        if rule.address not in addresses or rule.ports == (0, 0xFFFF):
+            continue
+        blocks = found.setdefault(rule.address, {})
+        for port in range(rule.ports[0], rule.ports[1] + 1):
+            block = port // _BLOCK_PORTS
+            blocks[block] = blocks.get(block, 0) | 1 << port % _BLOCK_PORTS
+    return found

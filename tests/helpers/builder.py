@@ -19,6 +19,16 @@ def interface(text: str) -> Prefix:
     return Prefix(parse_ip(address), 128 - bits + int(length or bits))
 
 
+def _endpoint(text: str) -> tuple[int, int]:
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]:")
+        return parse_ip(address), int(port)
+    if text.count(":") > 1:
+        return parse_ip(text), 0
+    address, _, port = text.partition(":")
+    return parse_ip(address), int(port or 0)
+
+
 _R = TypeVar("_R", bound=Any)
 
 
@@ -152,6 +162,46 @@ class Builder:
                 to_address=parse_ip(to),
             )
         )
+
+    def balancer(
+        self,
+        name: str,
+        device: str,
+        vips: Iterable[str],
+        members: Iterable[str | tuple[str, int]],
+        *,
+        monitor: model.HealthMonitor | None = None,
+        **pool: Any,
+    ) -> model.Pool:
+        """Add a load balancer with one pool.
+
+        VIPs read like "203.0.113.80:80/6" or "203.0.113.80"; members like
+        "10.0.1.2:8080", or that with a weight beside it.
+        """
+        key = f"pool/{name}"
+        self.put(model.Balancer(f"balancer/{name}", name, self.key(device)))
+        for text in vips:
+            endpoint, _, proto = text.partition("/")
+            address, port = _endpoint(endpoint)
+            vip = f"vip/{name}/{text}"
+            ip_proto = int(proto or 0)
+            row = model.Vip(vip, f"balancer/{name}", address, key, ip_proto, port)
+            self.put(row)
+        for member in members:
+            text, weight = (member, 1) if isinstance(member, str) else member
+            self.member(name, text, weight)
+        if monitor is not None:
+            self.put(replace(monitor, key=f"monitor/{name}", pool=key))
+        return self.put(model.Pool(key, name, **pool))
+
+    def member(
+        self, pool: str, text: str, weight: int = 1, *, up: bool = True
+    ) -> model.PoolMember:
+        """Add a member to a pool; the key is `member/POOL/TEXT`."""
+        key = f"member/{pool}/{text}"
+        address, port = _endpoint(text)
+        row = model.PoolMember(key, f"pool/{pool}", address, port, weight, up)
+        return self.put(row)
 
     def chain(self, name: str, *rules: model.Rule, accept: bool = True) -> str:
         self.put(model.Chain(name, name, rules, accept=accept))

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from midoryu.engine import effect, event
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.engine import Engine
+from midoryu.openflow import pipeline
+from midoryu.openflow.flow import RemoveFlow
 from midoryu.packet.address import format_ip
 from midoryu.topology import model
 from tests.helpers.builder import Builder
@@ -158,6 +160,18 @@ class Fabric:
         self._handle(new, event.InterfacesChanged(dict(new.ofports)))
         del old.ofports[vport]
         self._handle(old, event.InterfacesChanged(dict(old.ofports)))
+        self.settle()
+
+    def idle_flows(self) -> None:
+        """Let every flow go that has an idle timeout, as if unused just so long."""
+        for host in self.hosts.values():
+            for flow in [one for one in host.switch.flows() if one.idle_timeout_s]:
+                host.switch.apply([RemoveFlow(flow)])
+                idle_s = flow.idle_timeout_s
+                gone = event.FlowRemoved(
+                    flow.cookie, pipeline.REMOVED_IDLE, idle_s, float(idle_s), 1
+                )
+                self._handle(host, gone)
         self.settle()
 
     def records(self, name: str, **arguments: str) -> list[dict[str, Any]]:
