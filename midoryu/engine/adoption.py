@@ -129,6 +129,10 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
             return False
         _remove(core, flow, effects)
         return True
+    if core.places.vport_by_tag and values.get(field.VLAN):
+        # Of a sub-port, maybe: its next packet decides anew.
+        _remove(core, flow, effects)
+        return True
     try:
         packet = decode(specimen(values))
     except (ValueError, DecodeError):

@@ -34,6 +34,7 @@ TABLE_NAMES: Final[dict[int, str]] = {
 # Priorities.
 PRIORITY_MISS: Final = 0
 PRIORITY_CLASSIFY: Final = 100
+PRIORITY_SUBPORT: Final = 110
 PRIORITY_REACTIVE: Final = 1000
 PRIORITY_TUNNEL: Final = 1000
 
