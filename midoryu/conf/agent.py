@@ -164,6 +164,15 @@ OPTIONS: Final = [
         help="Lines per second that filter rules with `log` write at most. More are "
         "counted and left out.",
     ),
+    cfg.FloatOpt(
+        "unsolicited_syn_wait_s",
+        default=_DEFAULT.unsolicited_syn_wait_s,
+        min=0.0,
+        max=60.0,
+        help="Seconds until a TCP SYN from outside, to a NAT port that has no "
+        "connection for it, is answered with ICMP port unreachable. Below 6, a "
+        "simultaneous open may fail (RFC 5382, REQ-4). 0: it is never answered.",
+    ),
 ]
 
 

@@ -139,6 +139,16 @@ def link_local_of(mac: int) -> int:
     return (0xFE80 << 112) | ((high ^ 0x02_0000) << 40) | (0xFFFE << 24) | low
 
 
+def is_martian(ip: int) -> bool:
+    """Tell whether an address can be on no link: loopback, "this" host, broadcast.
+
+    Source: RFC 1122, section 3.2.1.3; RFC 4291, sections 2.5.2 and 2.5.3.
+    """
+    if is_v4(ip):
+        return (ip >> 24) & 0xFF in (0, 127) or ip == V4_BROADCAST
+    return ip in (0, 1)
+
+
 def is_link_local(address: int) -> bool:
     """Tell whether an address is IPv6 link-local (RFC 4291, section 2.5.6)."""
     return address >> 118 == 0xFE80 >> 6

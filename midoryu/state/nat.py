@@ -7,13 +7,14 @@ blocks that this host may give out are leased in the NSDB by the engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.state.connection import Connection, TranslationKind, translate
-from midoryu.state.portpool import BLOCK_PORTS, PortPool
+from midoryu.state.portpool import BLOCK_PORTS, NOTHING, PortPool
 from midoryu.topology.rendezvous import digest, mix
 
 # A pool asks for its next block when fewer than one in this many ports is free.
@@ -50,6 +51,11 @@ PickResult = Union[Picked, NeedLease, Exhausted]
 PoolKey = tuple[int, int]
 # (router, ip_proto, source, source port)
 _Endpoint = tuple[int, int, int, int]
+# (router, ip_proto, NAT address, port)
+_Outside = tuple[int, int, int, int]
+# (source, source port)
+_Inside = tuple[int, int]
+NOTHING_RESERVED: Final[Mapping[int, Mapping[int, int]]] = MappingProxyType({})
 
 
 class _Use(NamedTuple):
@@ -63,6 +69,64 @@ class _Use(NamedTuple):
     port: int
     destination: int
     destination_port: int
+    outbound: bool = True
+    """The endpoint spoke first."""
+
+
+class Inbound:
+    """Which endpoint an outside port leads to, and to whom that has spoken.
+
+    Args:
+        routers: keys of the routers that it is kept for.
+    """
+
+    def __init__(self, routers: frozenset[int] = frozenset()) -> None:
+        self.routers = routers
+        # (router, protocol, address, port) -> endpoint -> destination -> connections
+        self._endpoints: dict[_Outside, dict[_Inside, dict[int, int]]] = {}
+
+    def find(self, outside: _Outside, sender: int = 0) -> _Inside | None:
+        """Return the (address, port) inside that has a port outside.
+
+        Args:
+            outside: (router, protocol, NAT address, port).
+            sender: only where the endpoint has spoken to this address; 0 for any.
+
+        Returns:
+            None where there is none, or several that share the port.
+        """
+        endpoints = self._endpoints.get(outside, {})
+        found = [
+            inside
+            for inside, peers in endpoints.items()
+            if not sender or sender in peers
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def take(self, use: _Use) -> None:
+        """Count one more connection."""
+        if use.router in self.routers:
+            endpoints = self._endpoints.setdefault(_outside(use), {})
+            peers = endpoints.setdefault((use.source, use.source_port), {})
+            peers[use.destination] = peers.get(use.destination, 0) + 1
+
+    def give_back(self, use: _Use) -> None:
+        """Count one connection less."""
+        if use.router not in self.routers:
+            return
+        endpoints = self._endpoints[_outside(use)]
+        peers = endpoints[(use.source, use.source_port)]
+        peers[use.destination] -= 1
+        if not peers[use.destination]:
+            del peers[use.destination]
+        if not peers:
+            del endpoints[(use.source, use.source_port)]
+        if not endpoints:
+            del self._endpoints[_outside(use)]
+
+
+def _outside(use: _Use) -> _Outside:
+    return use.router, use.ip_proto, use.address, use.port
 
 
 @dataclass(**SLOTS)
@@ -95,6 +159,8 @@ class NatTable:
         self._mappings: dict[_Endpoint, list[_Mapping]] = {}
         self._paired: dict[tuple[int, int], _Paired] = {}
         self._committed: set[int] = set()
+        self.inbound = Inbound()
+        """Endpoints that others may speak to first."""
 
     # -- leases
 
@@ -174,6 +240,7 @@ class NatTable:
         source_port: int,
         destination: int,
         destination_port: int,
+        reserved: Mapping[int, Mapping[int, int]] = NOTHING_RESERVED,
     ) -> PickResult:
         """Choose an address and a port for a new connection; changes nothing.
 
@@ -193,6 +260,7 @@ class NatTable:
             source_port: source port, or identifier of an ICMP query.
             destination: destination address as the packet leaves the translation.
             destination_port: destination port, or ICMP query type.
+            reserved: address -> block -> bits of ports that are not given out.
         """
         for mapping in self._mappings.get((router, ip_proto, source, source_port), ()):
             pool = self._pools.get((router, mapping.address))
@@ -209,7 +277,9 @@ class NatTable:
         for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
-                port = pool.pick_unused(ip_proto, source_port, seed)
+                port = pool.pick_unused(
+                    ip_proto, source_port, seed, reserved.get(address, NOTHING)
+                )
                 if port is not None:
                     return Picked(address, port)  # 2
             if (router, address) not in self._failed_until and (
@@ -219,7 +289,13 @@ class NatTable:
         for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
-                port = pool.pick_shared(ip_proto, destination, destination_port, seed)
+                port = pool.pick_shared(
+                    ip_proto,
+                    destination,
+                    destination_port,
+                    seed,
+                    reserved.get(address, NOTHING),
+                )
                 if port is not None:
                     return Picked(address, port)  # 3
         return Exhausted(router)
@@ -230,7 +306,7 @@ class NatTable:
         """Mark the ports that a record uses, ours or another host's; twice is once."""
         if connection.id in self._committed:
             return
-        uses = tuple(_uses(connection))
+        uses = self._uses_of(connection)
         if not uses:
             return
         if not all(self._is_free(use) for use in uses):
@@ -245,8 +321,36 @@ class NatTable:
         if connection.id not in self._committed:
             return
         self._committed.remove(connection.id)
-        for use in _uses(connection):
+        for use in self._uses_of(connection):
             self._give_back(use)
+
+    def watch(
+        self, routers: frozenset[int], connections: Iterable[Connection], now: float
+    ) -> None:
+        """Keep what it takes to let others speak first, for these routers only.
+
+        Args:
+            routers: keys of routers with a masquerade that lets them.
+            connections: all records.
+            now: monotonic seconds.
+        """
+        if routers == self.inbound.routers:
+            return
+        known = [one for one in connections if one.id in self._committed]
+        for connection in known:
+            self.release(connection)
+        self.inbound = Inbound(routers)
+        for connection in connections:
+            self.commit(connection, now)
+
+    def _uses_of(self, connection: Connection) -> tuple[_Use, ...]:
+        """List the ports that a record uses, also where the outside spoke first."""
+        routers = self.inbound.routers
+        return tuple(
+            use
+            for use in _uses(connection, routers)
+            if use.outbound or (use.router, use.address) in self._pools
+        )
 
     def _runs_low(self, key: PoolKey) -> bool:
         pool = self._pools[key]
@@ -289,6 +393,7 @@ class NatTable:
         )
 
     def _take(self, use: _Use) -> None:
+        self.inbound.take(use)
         endpoint = (use.router, use.ip_proto, use.source, use.source_port)
         mappings = self._mappings.setdefault(endpoint, [])
         mapping = _find_mapping(mappings, use.address, use.port)
@@ -312,6 +417,7 @@ class NatTable:
         )
 
     def _give_back(self, use: _Use) -> None:
+        self.inbound.give_back(use)
         endpoint = (use.router, use.ip_proto, use.source, use.source_port)
         mappings = self._mappings[endpoint]
         mapping = _find_mapping(mappings, use.address, use.port)
@@ -345,20 +451,36 @@ def _find_mapping(
     return None
 
 
-def _uses(connection: Connection) -> Iterator[_Use]:
-    """List the (address, port) pairs that a connection uses, with its destination."""
+def _uses(connection: Connection, watched: frozenset[int]) -> Iterator[_Use]:
+    """List the (address, port) pairs that a connection uses, with its destination.
+
+    Of connections that came in by an endpoint's mapping too, where that is watched.
+    """
     before = connection.original
     for translation in connection.translations:
+        device, kind, address, port = translation
         after = translate(before, translation)
-        if translation.kind is TranslationKind.SOURCE:
+        if kind is TranslationKind.SOURCE:
             yield _Use(
-                translation.device,
+                device,
                 connection.ip_proto,
                 before[0],
                 before[2],
-                translation.address,
-                translation.port,
+                address,
+                port,
                 after[1],
                 after[3],
+            )
+        elif device in watched and kind is TranslationKind.DESTINATION:
+            yield _Use(
+                device,
+                connection.ip_proto,
+                address,
+                port,
+                before[1],
+                before[3],
+                before[0],
+                before[2],
+                outbound=False,
             )
         before = after

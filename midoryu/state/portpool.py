@@ -8,7 +8,8 @@ for each block, so that no choice looks at single ports.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 BLOCK_PORTS: Final = 64
@@ -18,6 +19,8 @@ LAST_BLOCK: Final = 1023
 IDLE_S: Final = 300.0
 # The last block of an address stays longer, or the next connection must wait for one.
 IDLE_LAST_S: Final = 3600.0
+
+NOTHING: Final[Mapping[int, int]] = MappingProxyType({})
 
 _Key = TypeVar("_Key")
 
@@ -86,7 +89,13 @@ class PortPool:
         key = (ip_proto, port >> _SHIFT, destination, destination_port)
         return not self._destinations.get(key, 0) >> (port & 63) & 1
 
-    def pick_unused(self, ip_proto: int, wanted: int, seed: int) -> int | None:
+    def pick_unused(
+        self,
+        ip_proto: int,
+        wanted: int,
+        seed: int,
+        reserved: Mapping[int, int] = NOTHING,
+    ) -> int | None:
         """Find a port that no endpoint uses.
 
         Args:
@@ -94,16 +103,18 @@ class PortPool:
             wanted: the original port: taken itself if possible, else its parity.
             seed: 64 bits; where to start, so that ports are hard to guess
                 (RFC 6056, section 3.3.3).
+            reserved: block -> bits of ports that are not for masquerade.
         """
         block = wanted >> _SHIFT
         if self._has_block(block):
-            used = self._used.get((ip_proto, block), 0)
+            used = self._used.get((ip_proto, block), 0) | reserved.get(block, 0)
             if not used >> (wanted & 63) & 1:
                 return wanted
         parity = _PARITY[wanted & 1]
         odd_one = None
         for block in self._blocks_from(seed):
-            free = _ALL ^ self._used.get((ip_proto, block), 0)
+            used = self._used.get((ip_proto, block), 0) | reserved.get(block, 0)
+            free = _ALL ^ used
             if free & parity:
                 return block << _SHIFT | _some_bit(free & parity, seed)
             if free and odd_one is None:
@@ -111,12 +122,17 @@ class PortPool:
         return odd_one
 
     def pick_shared(
-        self, ip_proto: int, destination: int, destination_port: int, seed: int
+        self,
+        ip_proto: int,
+        destination: int,
+        destination_port: int,
+        seed: int,
+        reserved: Mapping[int, int] = NOTHING,
     ) -> int | None:
         """Find a port that no connection to this destination uses."""
         for block in self._blocks_from(seed):
             key = (ip_proto, block, destination, destination_port)
-            free = _ALL ^ self._destinations.get(key, 0)
+            free = _ALL ^ (self._destinations.get(key, 0) | reserved.get(block, 0))
             if free:
                 return block << _SHIFT | _some_bit(free, seed)
         return None

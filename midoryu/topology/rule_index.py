@@ -137,6 +137,7 @@ class RuleIndex:
     """All conditions of a chain's rules."""
 
     __slots__ = (
+        "always",
         "asks_ct",
         "by_ct_state",
         "destination",
@@ -158,6 +159,10 @@ class RuleIndex:
         """All rules."""
         self.hard = _bits(n for n, rule in numbered if _is_hard(rule))
         """Rules that have to be asked themselves."""
+        self.always = _bits(
+            n for n, rule in numbered if _is_mixed(rule) or rule.ct_states
+        )
+        """Of the hard ones, those that have to be asked whatever else fails."""
         self.asks_ct = _bits(n for n, rule in numbered if rule.ct_states)
         """Rules that ask for a connection state."""
         self.by_ct_state = {
@@ -183,7 +188,7 @@ class RuleIndex:
                 if r.destination and not (r.destination_group and r.not_destination)
             ),
         )
-        easy = [(n, rule) for n, rule in numbered if not _is_hard(rule)]
+        easy = [(n, rule) for n, rule in numbered if not _is_mixed(rule)]
         self.source_groups = GroupIndex(
             size, ((n, r.source_group, r.not_source) for n, r in easy if r.source_group)
         )
@@ -214,11 +219,16 @@ class RuleIndex:
 
 
 def _is_hard(rule: Rule) -> bool:
+    return rule.icmp_type >= 0 or _is_mixed(rule)
+
+
+def _is_mixed(rule: Rule) -> bool:
+    """Tell whether a group and prefixes are negated together."""
     mixed_source = rule.source_group and rule.source and rule.not_source
     mixed_destination = (
         rule.destination_group and rule.destination and rule.not_destination
     )
-    return bool(mixed_source or mixed_destination or rule.icmp_type >= 0)
+    return bool(mixed_source or mixed_destination)
 
 
 def _bits(numbers: Iterable[int]) -> int:

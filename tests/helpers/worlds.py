@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from midoryu.engine.change_lane import open_routers
 from midoryu.packet.address import format_mac, parse_ip, parse_mac
 from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import (
@@ -132,6 +133,7 @@ class Overlay:
         self.nat = NatTable()
         for lease in self.topology.rows(model.Lease):
             self.nat.add_lease(lease.router, lease.address, lease.block)
+        self.nat.watch(open_routers(self.topology), (), NOW)
         self.world = World(self.topology, self.connections, self.nat)
 
     def key(self, name: str) -> int:

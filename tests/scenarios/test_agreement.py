@@ -217,6 +217,8 @@ def flow_of(simulation: Simulation, places: Places, in_port: int) -> Flow:
     actions = outputs.actions
     if actions:
         actions = translation.rewrites(simulation) + actions
+    else:
+        actions = translation.hop_actions(simulation)
     match = translation.match_of(simulation, in_port)
     return Flow(pipeline.VPORT, pipeline.PRIORITY_REACTIVE, match, actions)
 

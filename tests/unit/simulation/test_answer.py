@@ -80,7 +80,7 @@ def test_reject_route_is_told_as_prohibited(family: Family) -> None:
 
 
 @FAMILIES
-def test_router_that_is_down_tells_so(family: Family) -> None:
+def test_router_that_is_down_answers_nothing(family: Family) -> None:
     b = two_networks(family)
     b.router("r", up=False)
     overlay = Overlay(b)
@@ -88,8 +88,8 @@ def test_router_that_is_down_tells_so(family: Family) -> None:
 
     simulation = overlay.send("a/vm1", frame)
 
-    assert simulation.outcome == Consumed(Reason.ADMIN_DOWN)
-    check_error(overlay, family, simulation, PROHIBITED, frame[14:])
+    assert simulation.outcome == Drop(Reason.ADMIN_DOWN)
+    assert simulation.emissions == []
 
 
 @FAMILIES
@@ -242,7 +242,7 @@ def test_some_packets_get_no_error(frame: bytes) -> None:
 
     simulation = overlay.send("a/vm1", to_router)
 
-    assert simulation.outcome == Drop(Reason.NO_ROUTE)
+    assert simulation.outcome in (Drop(Reason.NO_ROUTE), Drop(Reason.MARTIAN))
     assert simulation.emissions == []
 
 

@@ -472,3 +472,160 @@ def test_later_fragment_among_equal_routes_reads_that_it_is_one() -> None:
     simulation = overlay.send("a/vm1", frame)
 
     assert simulation.fields & field.IP_FRAG
+
+
+# Addresses that cannot be, and devices that are down.
+
+
+@pytest.mark.parametrize(
+    ("family", "source"),
+    [
+        (V4, "127.0.0.1"),
+        (V4, "0.0.0.0"),
+        (V4, "10.0.1.255"),
+        (V4, "10.0.2.1"),
+        (V6, "::1"),
+        (V6, "fd00:2::1"),
+    ],
+    ids=str,
+)
+def test_martian_source_is_dropped(family: Family, source: str) -> None:
+    overlay = Overlay(two_networks(family))
+    frame = frames.udp(source, family.ip(2, 12), eth_dst=overlay.mac("r/a"))
+
+    simulation = overlay.send("a/vm1", frame)
+
+    assert simulation.outcome == Drop(Reason.MARTIAN)
+    assert simulation.fields & field.IP_SRC
+
+
+@pytest.mark.parametrize("destination", ["127.0.0.1", "0.0.0.0", "255.255.255.255"])
+def test_martian_destination_is_not_routed(destination: str) -> None:
+    overlay = Overlay(two_networks(V4))
+    frame = frames.udp(V4.ip(1, 11), destination, eth_dst=overlay.mac("r/a"))
+
+    outcome = overlay.send("a/vm1", frame).outcome
+
+    assert isinstance(outcome, Drop)
+    assert outcome.reason in (Reason.MARTIAN, Reason.NOT_ROUTED)
+
+
+def test_broadcast_of_a_subnet_is_not_forwarded_into_it() -> None:
+    overlay = Overlay(two_networks(V4))
+    frame = frames.udp(V4.ip(1, 11), "10.0.2.255", eth_dst=overlay.mac("r/a"))
+
+    simulation = overlay.send("a/vm1", frame)
+
+    assert simulation.outcome == Drop(Reason.NOT_ROUTED)
+    assert simulation.emissions == []
+
+
+@FAMILIES
+def test_router_that_is_down_answers_neither_question_nor_ping(family: Family) -> None:
+    b = two_networks(family)
+    overlay = Overlay(b)
+    own = family.ip(1, 1)
+    if family.is_v6:
+        group = {"dst": "ff02::1:ff00:1", "eth_dst": "33:33:ff:00:00:01"}
+        question = frames.neighbor_solicitation(family.ip(1, 11), own, **group)
+    else:
+        question = frames.arp(family.ip(1, 11), own)
+    assert len(overlay.send("a/vm1", question).emissions) == 1
+
+    tags = overlay.change(b.router("r", up=False))
+
+    assert overlay.send("a/vm1", question).emissions == []
+    ping = family.echo(family.ip(1, 11), own, eth_dst=overlay.mac("r/a"))
+    simulation = overlay.send("a/vm1", ping)
+    assert simulation.outcome == Drop(Reason.ADMIN_DOWN)
+    assert tags & simulation.tags
+
+
+# Connections among equals.
+
+
+def uplinks(count: int) -> Overlay:
+    """Three uplinks of equal cost, `count` of them up."""
+    b = two_networks(V4, default=False)
+    for number in range(1, 4):
+        mac, ip = f"02:cc:00:00:01:0{number}", f"192.0.2.{16 * number + 2}/28"
+        b.vport(f"r/w{number}", host="node1", mac=mac, ip=ip, up=number <= count)
+        via = f"192.0.2.{16 * number + 1}"
+        b.route("r", "0.0.0.0/0", via=via)
+        neighbor(b, "r", via, f"02:ff:00:00:01:0{number}")
+    return Overlay(b)
+
+
+def way(overlay: Overlay, port: int, *, keep: bool) -> str:
+    do = overlay.carry if keep else overlay.send
+    frame = frames.tcp(V4.ip(1, 11), V4.outside, port, 80, eth_dst=overlay.mac("r/a"))
+    (name,) = overlay.names(do("a/vm1", frame))
+    return name
+
+
+PORTS = range(2000, 2300)
+
+
+def test_uplink_that_comes_takes_new_connections_only() -> None:
+    overlay = uplinks(2)
+    before = {port: way(overlay, port, keep=port < 2150) for port in PORTS}
+
+    key = overlay.key("r/w3")
+    overlay.change(model.VportStatus(key, overlay.key("node1"), True))
+    after = {port: way(overlay, port, keep=False) for port in PORTS}
+
+    live = [port for port in PORTS if port < 2150]
+    assert all(before[port] == after[port] for port in live)
+    fresh = [port for port in PORTS if port >= 2150]
+    moved = [port for port in fresh if before[port] != after[port]]
+    assert all(after[port] == "r/w3" for port in moved)
+    assert len(fresh) / 3 * 0.6 < len(moved) < len(fresh) / 3 * 1.4
+
+
+def test_uplink_that_goes_moves_its_own_connections_only() -> None:
+    overlay = uplinks(3)
+    before = {port: way(overlay, port, keep=False) for port in PORTS}
+
+    key = overlay.key("r/w3")
+    overlay.change(model.VportStatus(key, overlay.key("node1"), False))
+    after = {port: way(overlay, port, keep=False) for port in PORTS}
+
+    moved = {port for port in PORTS if before[port] != after[port]}
+    assert moved == {port for port in PORTS if before[port] == "r/w3"}
+
+
+def test_uplink_that_goes_and_comes_has_its_connections_back() -> None:
+    overlay = uplinks(3)
+    before = {port: way(overlay, port, keep=True) for port in PORTS}
+    key, host = overlay.key("r/w3"), overlay.key("node1")
+
+    overlay.change(model.VportStatus(key, host, False))
+    assert "r/w3" not in {way(overlay, port, keep=False) for port in PORTS}
+    overlay.change(model.VportStatus(key, host, True))
+
+    assert {port: way(overlay, port, keep=False) for port in PORTS} == before
+
+
+@FAMILIES
+def test_reject_route_is_told_and_blackhole_is_not(family: Family) -> None:
+    b = two_networks(family)
+    length = "128" if family.is_v6 else "32"
+    for number, kind in ((50, model.RouteKind.REJECT), (51, model.RouteKind.BLACKHOLE)):
+        b.route("r", f"{family.ip(9, number)}/{length}", kind=kind)
+    overlay = Overlay(b)
+    told, silent = (
+        overlay.send(
+            "a/vm1",
+            frames.udp(
+                family.ip(1, 11), family.ip(9, number), eth_dst=overlay.mac("r/a")
+            ),
+        )
+        for number in (50, 51)
+    )
+
+    assert told.outcome == Consumed(Reason.ROUTE_REJECT)
+    _, answer = overlay.said(told)
+    error = answer.payload.payload
+    assert (error.type, error.code) == ((1, 1) if family.is_v6 else (3, 13))
+    assert silent.outcome == Drop(Reason.BLACKHOLE)
+    assert silent.emissions == []
