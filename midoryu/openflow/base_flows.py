@@ -66,6 +66,13 @@ def vport_flows(
             ((flow.OUTPUT, ofport),),
             tunnel,
         ),
+        Flow(
+            pipeline.SIZE,
+            pipeline.PRIORITY_SIZE,
+            Match(field.IN_PORT | field.TOO_LARGE, (ofport, 1)),
+            ((flow.METER, meter), (flow.CONTROLLER,), (flow.EXIT,)),
+            base,
+        ),
     )
     return [SetMeter(meter, rate_pps, burst), *map(InstallFlow, flows)]
 

@@ -49,9 +49,13 @@ METER: Final = 15  # (METER, meter id): an instruction; first in the list
 SET_DSCP: Final = 16  # (SET_DSCP, dscp): of an IP packet; ECN stays
 DELIVER: Final = 17  # (DELIVER, key): a copy goes on in TUNNEL, as if it had the key
 CLEAR_IN_PORT: Final = 18  # (CLEAR_IN_PORT,): outputs to where it came from count
+CHECK_SIZE: Final = 30  # (CHECK_SIZE, bytes): larger frames go to SIZE and no further
+EXIT: Final = 31  # (EXIT,): nothing more happens to the packet
 
 
-@dataclass(frozen=True, **SLOTS)
+# Not frozen, though nobody changes one: a frozen dataclass takes three times as long to
+# make, and each new connection makes some.
+@dataclass(unsafe_hash=True, **SLOTS)
 class Flow:
     """One flow as it stands, or should stand, in a table."""
 
@@ -77,7 +81,7 @@ class Flow:
     """What the switch keeps for us; comes back with zeros at its end."""
 
 
-@dataclass(frozen=True, **SLOTS)
+@dataclass(unsafe_hash=True, **SLOTS)
 class InstallFlow:
     """Add a flow, or replace the one with the same table, priority and match."""
 

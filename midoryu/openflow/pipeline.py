@@ -24,11 +24,13 @@ TableId = NewType("TableId", int)
 CLASSIFY: Final = TableId(0)
 VPORT: Final = TableId(10)
 TUNNEL: Final = TableId(20)
+SIZE: Final = TableId(30)
 
 TABLE_NAMES: Final[dict[int, str]] = {
     CLASSIFY: "CLASSIFY",
     VPORT: "VPORT",
     TUNNEL: "TUNNEL",
+    SIZE: "SIZE",
 }
 
 # Priorities.
@@ -37,6 +39,7 @@ PRIORITY_CLASSIFY: Final = 100
 PRIORITY_SUBPORT: Final = 110
 PRIORITY_REACTIVE: Final = 1000
 PRIORITY_TUNNEL: Final = 1000
+PRIORITY_SIZE: Final = 1000
 
 # GRE keys (RFC 2890). A vport's key is its number; this one marks flow state.
 FLOW_STATE_KEY: Final = TunnelKey(0xFFFFFF)
@@ -44,6 +47,8 @@ FLOW_STATE_KEY: Final = TunnelKey(0xFFFFFF)
 # Register 0 counts the TTL decrements tried so far (0 means none or the first), so that
 # a packet-in with reason "invalid TTL" tells at which router the packet ended.
 REG_HOPS: Final = 0
+# Register 1 is 1 for a packet that is larger than its way allows (table SIZE).
+REG_TOO_LARGE: Final = 1
 
 #  Cookie, 64 bits:
 #   63        56 55      48 47                                  0

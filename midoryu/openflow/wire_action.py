@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from midoryu.errors import DecodeError
-from midoryu.openflow import flow, pipeline, wire_deliver
+from midoryu.openflow import flow, pipeline, wire_deliver, wire_size
 from midoryu.openflow import wire_match as oxm
 from midoryu.openflow.flow import Action
 from midoryu.packet import protocol
@@ -136,6 +136,8 @@ _ENCODER: Final[dict[int, Callable[[Action], bytes]]] = {
     flow.SET_DSCP: _set_dscp,
     flow.DELIVER: lambda action: wire_deliver.deliver(action[1]),
     flow.CLEAR_IN_PORT: _clear_in_port,
+    flow.CHECK_SIZE: lambda action: wire_size.check_size(action[1]),
+    flow.EXIT: lambda action: wire_size.exit_actions(),
 }
 
 
@@ -229,6 +231,7 @@ class _ActionReader:
         self._tunnel_key: int | None = None
         self._dscp: int | None = None
         self._pushed = False
+        self._size: int | None = None
 
     def read(self, data: bytes) -> None:
         """Take a list of wire actions.
@@ -242,7 +245,8 @@ class _ActionReader:
             self._action(kind, data[start : start + length])
             start += length
         self._flush_dscp()
-        if self._tunnel_key is not None or self._pushed:
+        halves = self._tunnel_key, self._size
+        if self._pushed or any(half is not None for half in halves):
             raise DecodeError("half of a pair of actions is missing")
 
     def _flush_dscp(self) -> None:
@@ -322,6 +326,15 @@ class _ActionReader:
         elif subtype == wire_deliver.CLONE:
             self._flush_dscp()
             self.actions.append((flow.DELIVER, wire_deliver.delivered_key(body)))
+        elif subtype == wire_size.CHECK:
+            self._size = wire_size.checked_size(body)
+        elif subtype == wire_size.RESUBMIT and self._size is not None:
+            if not wire_size.is_size_table(body):
+                raise DecodeError("resubmit to another table than SIZE")
+            self.actions.append((flow.CHECK_SIZE, self._size))
+            self._size = None
+        elif subtype == wire_size.EXIT:
+            self.actions.append((flow.EXIT,))
         elif subtype == _NX_NOTE:
             self.note = body[_NOTE.size :]
         else:

@@ -66,6 +66,7 @@ L4_DST: Final = {
 # ovs-fields(7): Nicira's own fields, and the ONF's experimenter field for TCP flags
 # that OVS answers with.
 REG0: Final = _nxm(0, 4)
+REG1: Final = _nxm(1, 4)
 IP_FRAG: Final = _nxm(26, 1)
 IP_TTL: Final = _nxm(29, 1)
 TUN_IPV4_SRC: Final = _nxm(31, 4)
@@ -122,6 +123,7 @@ _SIMPLE: Final[dict[int, tuple[_Part, ...]]] = {
     field.IP_TTL: _whole(IP_TTL),
     field.ND_TARGET: _whole(ND_TARGET),
     field.TUNNEL_KEY: _whole(TUNNEL_ID),
+    field.TOO_LARGE: _whole(REG1),
 }
 _BY_ETH_TYPE: Final[dict[tuple[int, int], int]] = {
     (field.IP_PROTO, protocol.ETH_IPV4): IP_PROTO,

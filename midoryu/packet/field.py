@@ -31,6 +31,8 @@ TUNNEL_KEY: Final = 1 << 15
 # Read, but beyond what OpenFlow can match: such a packet installs no flow.
 ICMP_ID: Final = 1 << 16
 PAYLOAD: Final = 1 << 17
+# A register of the switch: the packet is larger than its way allows.
+TOO_LARGE: Final = 1 << 18
 
 UNMATCHABLE: Final = ICMP_ID | PAYLOAD
 L4: Final = L4_SRC | L4_DST
@@ -55,6 +57,7 @@ NAMES: Final[tuple[tuple[int, str], ...]] = (
     (TUNNEL_KEY, "tunnel_key"),
     (ICMP_ID, "icmp_id"),
     (PAYLOAD, "payload"),
+    (TOO_LARGE, "too_large"),
 )
 
 

@@ -45,10 +45,10 @@ def fit(
         limit = max(limit, IPV6_MINIMUM_MTU)
     if not walk.limit or limit < walk.limit:
         walk.limit = limit
-    # No flow: each such packet is answered, or split.
-    walk.fields |= field.PAYLOAD
     if packet.l3_length <= limit:
         return None
+    # No flow: each such packet is answered, or split.
+    walk.fields |= field.PAYLOAD
     if walk.generated or may_fragment(packet):
         return None
     return complain(walk, entered, Complaint.TOO_BIG, Reason.TOO_BIG, mtu=limit)

@@ -31,6 +31,8 @@ _IP_FIELDS: Final = field.IP_TOS | field.IP_FRAG | field.IP_TTL
 _ADDRESS_FIELDS: Final = field.IP_PROTO | field.IP_SRC | field.IP_DST
 # ovs-fields(7), nw_proto: what later IPv6 fragments have.
 _LATER_PROTO: Final = 44
+# A router takes no VLAN tag in.
+_ETHERNET_BYTES: Final = 14
 # Ethertypes below are lengths (IEEE 802.3); OVS cannot tell them apart in a match.
 _MIN_ETHERTYPE: Final = 0x600
 
@@ -141,6 +143,9 @@ def rewrites(simulation: Simulation) -> tuple[Action, ...]:
     that packet, and REG_HOPS tells at which router.
     """
     actions = list(hop_actions(simulation))
+    if simulation.limit:
+        # Before all others: the controller gets the packet as it came in.
+        actions.insert(0, (flow.CHECK_SIZE, simulation.limit + _ETHERNET_BYTES))
     before, after = simulation.packet.headers, simulation.headers
     proto = simulation.packet.ip_proto
     # A router sets the source whatever it was; other packets of the flow may differ.

@@ -77,6 +77,8 @@ class _Passage:
     outputs: list[Output]
     tunnel_destination: int = 0
     hops: int = 0
+    too_large: int = 0
+    ended: bool = False
     flow: of.Flow | None = None
 
 
@@ -188,6 +190,11 @@ class FakeSwitch:
                 self._output(passage, action[1], table)
             elif kind == of.CONTROLLER:
                 self._controller(passage, _reason(passage))
+            elif kind == of.EXIT:
+                passage.ended = True
+            elif kind == of.CHECK_SIZE:
+                passage.too_large = int(len(passage.packet.frame) > action[1])
+                self._run_table(passage, pipeline.SIZE)
             elif kind == of.DELIVER:
                 self._deliver(passage, action[1])
             elif kind == of.DEC_TTL:
@@ -196,6 +203,8 @@ class FakeSwitch:
                     return
             elif kind != of.METER:
                 _MODIFY[kind](passage, action)
+            if passage.ended:
+                return
 
     def _output(self, passage: _Passage, ofport: int, table: int) -> None:
         if ofport == pipeline.PORT_TABLE:
@@ -307,6 +316,7 @@ _READ: Final[dict[int, Callable[[_Passage], int]]] = {
     field.IP_TTL: lambda p: p.packet.headers.ip_ttl,
     field.ND_TARGET: lambda p: p.packet.nd_target,
     field.TUNNEL_KEY: lambda p: p.tunnel_key,
+    field.TOO_LARGE: lambda p: p.too_large,
 }
 
 
