@@ -124,12 +124,14 @@ def _solicited(walk: Walk, services: ServiceView, vport: Vport) -> Union[Outcome
     return Consumed(Reason.ANSWERED)
 
 
-def _metadata(walk: Walk, proxy: Vport, vport: Vport) -> Union[Outcome, Vport]:
+def _metadata(walk: Walk, proxy: Vport, vport: Vport) -> Union[Outcome, Vport, None]:
     """Send metadata requests to the proxy of the host where they came in.
 
     The frame may have been on its way to a router; the proxy sees the sender's address
     and answers from the metadata address itself.
     """
+    if walk.is_neighbor_talk:
+        return None
     if walk.packet.ip_proto != protocol.TCP:
         return Drop(Reason.NO_ROUTE)
     walk.fields |= READ_L4_DST
