@@ -76,6 +76,9 @@ class Core:
         """New and changed records by the peers that they still have to go to."""
         self.replays = Replays()
         """What the simulation of new connections said, for their siblings."""
+        self.peers: dict[tuple[int, ...], frozenset[int]] = {}
+        """Where records come in and leave -> who is interested, until a row changes."""
+        self.peers_version = 0
         self.flows = FlowIndex()
         self.waiting = WaitingRoom(config.max_waiting, config.max_waiting_per_vport)
         self.fragments = FragmentTable(

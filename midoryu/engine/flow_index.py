@@ -17,7 +17,8 @@ from midoryu.topology.tag import Tag
 _NO_TAGS: Final[frozenset[Tag]] = frozenset()
 
 
-@dataclass(frozen=True, **SLOTS)
+# Not frozen, as `openflow.flow.Flow`.
+@dataclass(unsafe_hash=True, **SLOTS)
 class Entry:
     """One installed flow and why it could become wrong."""
 

@@ -323,7 +323,6 @@ def _commit(core: Core, simulation: Simulation, effects: Effects, now: float) ->
         outcome = simulation.outcome
         flooded = outcome.vports if isinstance(outcome, Flood) else ()
         made = state_lane.commit(core, simulation.connection, flooded, effects, now)
-        leases.prefetch(core, effects, now)
         return made.id
     if simulation.found is None:
         return 0

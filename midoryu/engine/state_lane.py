@@ -120,13 +120,20 @@ def interested_peers(
 
     Who leases a NAT port of it does, wherever its VM went: or would give it out again.
     """
-    vports = {connection.ingress_vport, connection.egress_vport, *flooded}
-    hosts = core.topology.interested_hosts(vports)
+    if core.topology.version != core.peers_version:
+        core.peers.clear()
+        core.peers_version = core.topology.version
+    ends = (connection.ingress_vport, connection.egress_vport, *flooded)
+    peers = core.peers.get(ends)
+    if peers is None:
+        peers = core.topology.interested_hosts(ends) - {core.host}
+        core.peers[ends] = peers
     for _, kind, address, port in connection.translations:
         if kind is TranslationKind.SOURCE:
             lease = core.lease_at.get((address, port // BLOCK_PORTS))
-            hosts = hosts if lease is None else hosts | {lease.host}
-    return hosts - {core.host}
+            if lease is not None and lease.host != core.host:
+                peers = peers | {lease.host}
+    return peers
 
 
 def _forget_ports(core: Core, connection_id: int) -> None:

@@ -157,10 +157,10 @@ class Template:
     """What the simulation of one packet says about its siblings."""
 
     __slots__ = (
-        "carried",
         "destinations",
         "lookups",
         "masquerade",
+        "outputs",
         "simulation",
         "sources",
         "tags",
@@ -183,8 +183,8 @@ class Template:
         """Without those of the records looked up."""
         self.sources = sources
         self.destinations = destinations
-        self.carried: object = None
-        """What the engine keeps with it, for as long as it stands."""
+        self.outputs: object = None
+        """Where the packet goes physically, noted by the engine."""
 
     def replay(
         self, packet: Packet, world: World, now: float

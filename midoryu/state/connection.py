@@ -178,6 +178,12 @@ def state_keys(connection: Connection) -> tuple[tuple[StateKey, Direction], ...]
     """
     proto = connection.ip_proto
     forward = connection.original
+    if not connection.translations:
+        # Nearly all records have no translation or one: these have no loop.
+        return (
+            ((connection.ingress_device, proto, *forward), Direction.FORWARD),
+            ((connection.egress_device, proto, *reverse(forward)), Direction.RETURN),
+        )
     keys: dict[StateKey, Direction] = {
         (connection.ingress_device, proto, *forward): Direction.FORWARD  # 1
     }

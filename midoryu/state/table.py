@@ -40,13 +40,6 @@ _MAX_INTERNED: Final = 262_144
 # Keys with a hash that another key has. Addresses with one hash are easy to make, and
 # looking among them is slow, so there are few; a key too many is not found.
 _MAX_EXACT: Final = 256
-_INTERNED_FIELDS: Final = (
-    "ingress_device",
-    "ingress_vport",
-    "egress_device",
-    "egress_vport",
-    "owner",
-)
 
 
 class Hit(NamedTuple):
@@ -262,12 +255,14 @@ class ConnectionTable:
         for _, kind, address, _ in connection.translations:
             if kind is TranslationKind.DESTINATION:
                 self.targets[address] = self.targets.get(address, 0) + 1
+        index, exact = self._index, self._exact
         for key in keys:
             code = hash(key)
-            other = self._index.get(code)
-            if key in self._exact or (
-                other is not None and direction_of(other, key) is None
-            ):
+            other = index.get(code)
+            if other is None and not exact:
+                index[code] = connection
+                continue
+            if key in exact or (other is not None and direction_of(other, key) is None):
                 self._claim_exact(connection, key)
             elif other is None or self._wins(connection, other, key):
                 self._index[code] = connection
@@ -334,15 +329,25 @@ class ConnectionTable:
             one(source_port, source_port),
             one(destination_port, destination_port),
         )
-        connection.translations = tuple(
-            Translation(
-                one(device, device), kind, one(address, address), one(port, port)
+        if connection.translations:
+            connection.translations = tuple(
+                [
+                    Translation(
+                        one(device, device),
+                        kind,
+                        one(address, address),
+                        one(port, port),
+                    )
+                    for device, kind, address, port in connection.translations
+                ]
             )
-            for device, kind, address, port in connection.translations
-        )
-        for name in _INTERNED_FIELDS:
-            value = getattr(connection, name)
-            setattr(connection, name, one(value, value))
+        ingress, egress = connection.ingress_device, connection.egress_device
+        connection.ingress_device = one(ingress, ingress)
+        connection.egress_device = one(egress, egress)
+        ingress, egress = connection.ingress_vport, connection.egress_vport
+        connection.ingress_vport = one(ingress, ingress)
+        connection.egress_vport = one(egress, egress)
+        connection.owner = one(connection.owner, connection.owner)
 
     def _forget(self, connection: Connection) -> tuple[StateKey, ...]:
         keys = self._drop_keys(connection)
