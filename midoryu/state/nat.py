@@ -207,6 +207,11 @@ class NatTable:
             del self._failed_until[key]
             self._changed.update({key} & self._pools.keys())
 
+    @property
+    def may_run_low(self) -> bool:
+        """Whether `wanted_leases` has anything to look at."""
+        return bool(self._changed or self._failed_until)
+
     def wanted_leases(self, now: float) -> tuple[PoolKey, ...]:
         """List (router, address) of pools that run low and have asked for nothing."""
         for key in [key for key, end in self._failed_until.items() if end <= now]:
@@ -273,7 +278,9 @@ class NatTable:
                 )
             ):
                 return Picked(mapping.address, mapping.port)  # 1
-        seed = digest((source, source_port, destination, destination_port, ip_proto))
+        # Where to look first need not be equal on all hosts: blocks are not.
+        ends = (source, source_port, destination, destination_port, ip_proto)
+        seed = mix(hash(ends) & 0xFFFF_FFFF_FFFF_FFFF)
         for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
