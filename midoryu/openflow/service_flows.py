@@ -67,7 +67,7 @@ class VportPlan:
 
 def plan_mods(plan: VportPlan) -> list[FlowMod]:
     """List what a local vport needs, meters first."""
-    flows = [*_classify(plan), _miss(plan), _to_vport(plan)]
+    flows = [*_classify(plan), _miss(plan), _too_large(plan), _to_vport(plan)]
     return [*_meters(plan), *map(InstallFlow, flows)]
 
 
@@ -154,6 +154,22 @@ def _miss(plan: VportPlan) -> Flow:
         pipeline.PRIORITY_MISS + (2 if plan.vlan else 1),
         Match(fields, values),
         ((flow.METER, _packet_in_meter(plan)), (flow.CONTROLLER,)),
+        pipeline.cookie(pipeline.COOKIE_BASE, plan.key),
+    )
+
+
+def _too_large(plan: VportPlan) -> Flow:
+    """Send what is larger than its flow allows to the controller, metered."""
+    fields = field.IN_PORT | field.TOO_LARGE
+    values: tuple[int, ...] = (plan.ofport, 1)
+    if plan.vlan:
+        fields |= field.VLAN
+        values = (plan.ofport, _VLAN_PRESENT | plan.vlan, 1)
+    return Flow(
+        pipeline.SIZE,
+        pipeline.PRIORITY_SIZE + (1 if plan.vlan else 0),
+        Match(fields, values),
+        ((flow.METER, _packet_in_meter(plan)), (flow.CONTROLLER,), (flow.EXIT,)),
         pipeline.cookie(pipeline.COOKIE_BASE, plan.key),
     )
 

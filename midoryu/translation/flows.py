@@ -31,8 +31,9 @@ _IP_FIELDS: Final = field.IP_TOS | field.IP_FRAG | field.IP_TTL
 _ADDRESS_FIELDS: Final = field.IP_PROTO | field.IP_SRC | field.IP_DST
 # ovs-fields(7), nw_proto: what later IPv6 fragments have.
 _LATER_PROTO: Final = 44
-# A router takes no VLAN tag in.
+# OVS counts a frame with its Ethernet header and the tag of a sub-port.
 _ETHERNET_BYTES: Final = 14
+_TAGGED_BYTES: Final = 18
 # Ethertypes below are lengths (IEEE 802.3); OVS cannot tell them apart in a match.
 _MIN_ETHERTYPE: Final = 0x600
 
@@ -145,7 +146,8 @@ def rewrites(simulation: Simulation) -> tuple[Action, ...]:
     actions = list(hop_actions(simulation))
     if simulation.limit:
         # Before all others: the controller gets the packet as it came in.
-        actions.insert(0, (flow.CHECK_SIZE, simulation.limit + _ETHERNET_BYTES))
+        header_bytes = _TAGGED_BYTES if simulation.packet.vlan else _ETHERNET_BYTES
+        actions.insert(0, (flow.CHECK_SIZE, simulation.limit + header_bytes))
     before, after = simulation.packet.headers, simulation.headers
     proto = simulation.packet.ip_proto
     # A router sets the source whatever it was; other packets of the flow may differ.
