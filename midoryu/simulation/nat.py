@@ -39,6 +39,7 @@ from midoryu.state.connection import (
 from midoryu.state.nat import Exhausted, NeedLease
 from midoryu.state.table import Hit
 from midoryu.topology.model import Dnat, Filtering, Masquerade, Vport
+from midoryu.topology.nat import ANY_VPORT
 from midoryu.topology.snapshot import RouterView, subnets
 
 
@@ -227,7 +228,8 @@ def _hide(
     device, source = router.row.key, walk.headers.ip_src
     walk.fields |= READ_IP_DST
     hairpin = leaving.key == entered.key and _translated_here(walk, device)
-    scope = 0 if hairpin else leaving.key
+    # What turns round here must come back here, by whatever vport a rule names.
+    scope = ANY_VPORT if hairpin else leaving.key
     rule = router.nat.masquerade_for(source, walk.headers.ip_dst, scope)
     if rule is None:
         return None

@@ -15,6 +15,7 @@ from midoryu.packet.packet import Embedded, Headers, Packet
 from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
 from midoryu.simulation.outcome import (
     Emission,
+    GroupSeen,
     Lookup,
     MacSeen,
     NeighborSeen,
@@ -158,7 +159,7 @@ class Walk:
         self.translations: list[Translation] = []
         """Translations made on this way, in order."""
         self.emissions: list[Emission] = []
-        self.learned: list[Union[MacSeen, NeighborSeen]] = []
+        self.learned: list[Union[MacSeen, NeighborSeen, GroupSeen]] = []
         self.lookup: Union[Lookup, None] = None
         self.steps: Union[list[Step], None] = [] if trace else None
         self._arrived: tuple[Headers, Union[Embedded, None]] = (self.headers, None)
@@ -365,8 +366,9 @@ class Walk:
             elif self._id_counts and self._is_query():
                 headers.icmp_id = port
             return
-        # Whoever inside says it: RFC 5508, section 4.2, REQ-5(c).
-        headers.ip_src = address
+        if quoted.ip_dst != address:
+            # Whoever inside says it: RFC 5508, section 4.2, REQ-5(c).
+            headers.ip_src = address
         quoted.ip_dst = address
         if quoted.ip_proto in PORT_PROTOCOLS:
             quoted.l4_dst = port

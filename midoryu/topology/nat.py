@@ -14,6 +14,8 @@ from midoryu.topology.model import Dnat, Filtering, FloatingIp, Masquerade
 
 # Ports of one bit set, as `state.portpool` keeps them.
 _BLOCK_PORTS: Final = 64
+# Asks for a masquerade whatever vport its rule names.
+ANY_VPORT: Final = -1
 
 
 class NatRules:
@@ -87,7 +89,7 @@ class NatRules:
             if (
                 rule.source.contains(source)
                 and rule.destination.contains(destination)
-                and rule.vport in (0, vport)
+                and (rule.vport in (0, vport) or vport == ANY_VPORT)
                 and (rule.addresses[0] >> 32 == 0xFFFF) == (source >> 32 == 0xFFFF)
             ):
                 return rule
