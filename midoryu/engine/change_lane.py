@@ -15,6 +15,7 @@ from midoryu.engine import (
     leases,
     membership,
     packet_lane,
+    snooping,
     standing,
     state_lane,
 )
@@ -84,6 +85,7 @@ def topology_changed(
     leases.claim_lost(core, effects)
     if kinds & {Network, Qos, Mirror} and not kinds & {Vport, VportStatus, Host}:
         standing.refresh(core, effects, now)
+        snooping.watch(core, now)
     if kinds & {Vport, VportStatus, Host}:
         _bind_all(core, effects, now)
         _say_again(core, event, effects)
@@ -112,6 +114,7 @@ def open_routers(topology: Topology) -> frozenset[int]:
 
 
 def _hosts_changed(core: Core, effects: Effects, now: float) -> None:
+    core.replays.clear()
     own = core.topology.host_named(core.config.host)
     if own is not None and own.key != core.places.host:
         core.places.host = own.key
@@ -175,6 +178,7 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
         elif not _is_said_up(core, key):
             effects.nsdb_writes.append(SetVportStatus(key, True))
     standing.refresh(core, effects, now)
+    snooping.watch(core, now)
     gateways.watch(core, now)
 
 
@@ -213,6 +217,7 @@ def _bring_up(
     core: Core, key: int, ofport: int, vlan: int, *, effects: Effects, now: float
 ) -> None:
     core.places.bind(key, ofport, vlan)
+    core.replays.clear()
     _say(core, key, effects, up=True)
     name = core.topology.vport_name(key)
     effects.log.append((_INFO, f"vport {name} (key {key}) is ofport {ofport}"))
@@ -228,6 +233,7 @@ def _is_said_up(core: Core, key: int) -> bool:
 
 def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
     ofport = core.places.unbind(key)
+    core.replays.clear()
     _say(core, key, effects, up=False)
     effects.log.append((_INFO, f"vport {core.topology.vport_name(key)} went away"))
     if ofport is None:
@@ -256,6 +262,7 @@ def switch_connected(
     core.switch_connected = True
     core.places.gre_ofport = event.gre_ofport
     core.places.state_ofport = event.state_ofport
+    core.replays.clear()
     found = {flow.cookie for flow in event.flows}
     for entry in list(core.flows):
         if entry.flow.cookie not in found:

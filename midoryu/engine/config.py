@@ -34,6 +34,8 @@ class EngineConfig:
     """MAC addresses that may be learned on one network."""
     vport_mac_limit: int = 1_000
     """MAC addresses that may be learned behind one vport."""
+    max_multicast_members: int = 10_000
+    """Memberships of multicast groups that one host minds."""
     mac_moves_max: int = 10
     """Moves of one MAC address within 10 s that are believed."""
     flow_idle_timeout_s: int = 60

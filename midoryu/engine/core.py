@@ -17,6 +17,7 @@ from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
 from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.held import HeldPackets
+from midoryu.engine.minded import Snooping
 from midoryu.engine.unsolicited import UnsolicitedSyns
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
@@ -116,6 +117,8 @@ class Core:
         """First packets that wait for their state to be confirmed."""
         self.found_base: tuple[Flow, ...] = ()
         """Base flows that stood when the switch connected, until they are judged."""
+        self.snooping = Snooping()
+        """Members of multicast groups behind local vports."""
         self.standing_flows: dict[tuple[int, int, Match], Flow] = {}
         """What stands for local vports, floods and mirrors, by slot."""
         self.standing_meters: dict[int, SetMeter] = {}

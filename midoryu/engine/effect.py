@@ -42,6 +42,24 @@ class LearnNeighbor:
 
 
 @dataclass(frozen=True, **SLOTS)
+class LearnGroup:
+    """Tell everybody that a vport wants a multicast group (0: has a router)."""
+
+    network: int
+    group: int
+    vport: int
+
+
+@dataclass(frozen=True, **SLOTS)
+class ForgetGroup:
+    """Withdraw a member of a multicast group."""
+
+    network: int
+    group: int
+    vport: int
+
+
+@dataclass(frozen=True, **SLOTS)
 class LeaseBlock:
     """Lease one more free block of a NAT address."""
 
@@ -68,13 +86,25 @@ class SetVportStatus:
     up: bool
 
 
+@dataclass(frozen=True, **SLOTS)
+class SetMemberStatus:
+    """Say whether a load-balancer member is healthy."""
+
+    member: str
+    """Its row's key."""
+    up: bool
+
+
 NsdbWrite = Union[
     LearnMac,
     ForgetMac,
     LearnNeighbor,
+    LearnGroup,
+    ForgetGroup,
     LeaseBlock,
     ReleaseBlock,
     SetVportStatus,
+    SetMemberStatus,
 ]
 
 

@@ -21,6 +21,7 @@ from midoryu.engine import (
     questions,
     report,
     resolving,
+    snooping,
     state_lane,
 )
 from midoryu.engine.config import EngineConfig
@@ -158,6 +159,7 @@ class Engine:
             packet_lane.emit(core, emission, effects, now)
         questions.repeat(core, effects, now)
         questions.forget_old(core, now)
+        snooping.step(core, effects, now)
         leases.take_up(core, now)
         core.affinity.expire(now, core.connections)
         adoption.step(core, effects, now)
@@ -174,6 +176,7 @@ class Engine:
             core.connections.deadline(),
             core.affinity.deadline(),
             core.liveness.deadline(),
+            core.snooping.deadline(),
             advertiser.deadline(core),
         ):
             if deadline is not None:

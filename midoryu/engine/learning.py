@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Union
 
+from midoryu.engine import snooping
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, ForgetMac, LearnMac, LearnNeighbor
-from midoryu.simulation.outcome import MacSeen, NeighborSeen, NeighborWanted
+from midoryu.simulation.outcome import GroupSeen, MacSeen, NeighborSeen, NeighborWanted
 from midoryu.topology.model import Gone, MacEntry, Neighbor, Put
 from midoryu.topology.tag import mac_tag
 
 
 def learn(
     core: Core,
-    seen: Iterable[Union[MacSeen, NeighborSeen]],
+    seen: Iterable[Union[MacSeen, NeighborSeen, GroupSeen]],
     effects: Effects,
     now: float,
 ) -> tuple[NeighborWanted, ...]:
@@ -32,6 +33,8 @@ def learn(
     for one in seen:
         if isinstance(one, MacSeen):
             _learn_mac(core, one, effects, now)
+        elif isinstance(one, GroupSeen):
+            snooping.learn(core, one, effects, now)
         else:
             _learn_neighbor(core, one, effects, now)
             known.extend(waiting_for(core, one.router, one.address))

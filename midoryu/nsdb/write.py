@@ -11,12 +11,15 @@ import random
 from typing import Any, Final, Union
 
 from midoryu.engine.effect import (
+    ForgetGroup,
     ForgetMac,
+    LearnGroup,
     LearnMac,
     LearnNeighbor,
     LeaseBlock,
     NsdbWrite,
     ReleaseBlock,
+    SetMemberStatus,
     SetVportStatus,
 )
 from midoryu.errors import NsdbError
@@ -24,6 +27,7 @@ from midoryu.nsdb.replica import Replica
 from midoryu.nsdb.schema import BLOCKS
 from midoryu.packet.address import format_ip, format_mac
 from midoryu.topology import model
+from midoryu.topology.l2 import ROUTERS
 
 # While most blocks are free, guessing finds one faster than listing all.
 _GUESSES: Final = 8
@@ -50,8 +54,12 @@ def wish_key(write: NsdbWrite) -> tuple[object, ...]:
         return "Mac", write.network, write.mac
     if isinstance(write, LearnNeighbor):
         return "Arp", write.router, write.address
+    if isinstance(write, (LearnGroup, ForgetGroup)):
+        return "Multicast_Member", write.network, write.group, write.vport
     if isinstance(write, SetVportStatus):
         return "Port_Status", write.vport
+    if isinstance(write, SetMemberStatus):
+        return "Member_Status", write.member
     if isinstance(write, ReleaseBlock):
         return "Nat_Lease", write.router, write.address, write.block
     if write.block:
@@ -81,10 +89,16 @@ class RowWriter:
             self._forget_mac(write)
         elif isinstance(write, LearnNeighbor):
             self._learn_neighbor(write)
+        elif isinstance(write, LearnGroup):
+            self._learn_group(write)
+        elif isinstance(write, ForgetGroup):
+            self._forget_group(write)
         elif isinstance(write, LeaseBlock):
             self._lease(wish, write)
         elif isinstance(write, ReleaseBlock):
             self._release(write)
+        elif isinstance(write, SetMemberStatus):
+            self._set_member_status(write)
         else:
             self._set_status(write)
 
@@ -128,6 +142,22 @@ class RowWriter:
             row.router, row.address = router, format_ip(write.address)
         row.mac = format_mac(write.mac)
 
+    def _learn_group(self, write: LearnGroup) -> None:
+        member = (model.MulticastMember, write.network, write.group, write.vport)
+        if self._row("Multicast_Member", *member) is None:
+            network = self._need("Network", model.Network, write.network)
+            port = self._need("Port", model.Vport, write.vport)
+            row = self._insert("Multicast_Member")
+            row.network, row.port = network, port
+            if write.group != ROUTERS:
+                row.address = [format_ip(write.group)]
+
+    def _forget_group(self, write: ForgetGroup) -> None:
+        member = (model.MulticastMember, write.network, write.group, write.vport)
+        row = self._row("Multicast_Member", *member)
+        if row is not None:
+            row.delete()
+
     def _lease(self, wish: Wish, write: LeaseBlock) -> None:
         router = self._need("Router", model.Router, write.router)
         if wish.block and self._holder(write, wish.block) == self._own.key:
@@ -161,6 +191,16 @@ class RowWriter:
         if self._holder(write, write.block) == self._own.key:
             lease = (model.Lease, write.router, write.address, write.block)
             self._row("Nat_Lease", *lease).delete()
+
+    def _set_member_status(self, write: SetMemberStatus) -> None:
+        member = self._row("Pool_Member", model.PoolMember, write.member)
+        if member is None:
+            raise RefusedError(f"there is no pool member {write.member}")
+        row = self._row("Member_Status", model.MemberStatus, write.member)
+        if row is None:
+            row = self._insert("Member_Status")
+            row.member = member
+        row.host, row.up = self._own, write.up
 
     def _set_status(self, write: SetVportStatus) -> None:
         row = self._row("Port_Status", model.VportStatus, write.vport)

@@ -7,13 +7,14 @@ the packet leaves, or that it goes everywhere.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Final, Union
 
 from midoryu.packet import field
-from midoryu.packet.address import is_group_mac
-from midoryu.simulation import balancer, neighbor, services
+from midoryu.packet.address import is_group_mac, is_multicast_ip
+from midoryu.simulation import balancer, multicast, neighbor, services
 from midoryu.simulation.answer import turn_back
 from midoryu.simulation.filter import Verdict, evaluate
+from midoryu.simulation.multicast import Members
 from midoryu.simulation.outcome import (
     Consumed,
     Drop,
@@ -22,10 +23,13 @@ from midoryu.simulation.outcome import (
     Outcome,
     Reason,
 )
-from midoryu.simulation.walk import Walk
+from midoryu.simulation.walk import READ_IP_DST, Walk
 from midoryu.topology.model import Vport
 from midoryu.topology.snapshot import NetworkView
 from midoryu.topology.tag import device_tag, flood_tag, mac_tag
+
+# IEEE 802.1Q, table 8-1: 01-80-C2-00-00-00 to -0F never pass a bridge.
+_RESERVED_MACS: Final = 0x0180_C200_0000
 
 
 class Everywhere:
@@ -37,11 +41,11 @@ EVERYWHERE = Everywhere()
 
 def forward(  # noqa: C901
     walk: Walk, network: NetworkView, vport: Vport
-) -> Union[Vport, Everywhere, Outcome]:
+) -> Union[Vport, Everywhere, Members, Outcome]:
     """Switch a packet that came in by a vport.
 
     Returns:
-        The vport to leave by, EVERYWHERE, or how it ended here.
+        The vport to leave by, EVERYWHERE, some `Members`, or how it ended here.
     """
     row, topology = network.row, walk.world.topology
     walk.tags.add(device_tag(row.key))
@@ -64,6 +68,8 @@ def forward(  # noqa: C901
     asked_mac = headers.eth_dst
     if is_group_mac(asked_mac):
         walk.tags.add(flood_tag(row.key))
+        if row.multicast_snooping and _is_ip_multicast(walk):
+            return multicast.forward(walk, network, vport) or EVERYWHERE
         return EVERYWHERE
     if balanced:
         ended = balancer.enter(walk, network, vport)
@@ -84,6 +90,11 @@ def forward(  # noqa: C901
 def _refusal(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, None]:
     if not network.row.up:
         return Drop(Reason.ADMIN_DOWN)
+    if walk.packet.vlan and not network.row.vlan_transparent:
+        return Drop(Reason.TAGGED)
+    reserved = walk.headers.eth_dst & ~0xF == _RESERVED_MACS
+    if reserved and not network.row.forward_bpdu:
+        return Drop(Reason.RESERVED_MAC)
     if is_group_mac(walk.headers.eth_src):
         return Drop(Reason.BAD_SOURCE_MAC)
     verdict = evaluate(walk, network.row.ingress_chain)
@@ -91,6 +102,13 @@ def _refusal(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, N
         walk.arrive()
         return turn_back(walk, vport, Reason.REJECTED)
     return None if verdict is Verdict.ACCEPT else Drop(Reason.FILTERED)
+
+
+def _is_ip_multicast(walk: Walk) -> bool:
+    if not walk.is_ip or walk.packet.vlan:
+        return False
+    walk.fields |= READ_IP_DST
+    return is_multicast_ip(walk.headers.ip_dst)
 
 
 def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:

@@ -52,6 +52,9 @@ class Reason(Enum):
     NO_VPORT = "nobody else is on the network"
     LOOP = "too many devices on the way"
     BROKEN = "a row that the way needs is missing"
+    TAGGED = "the network takes no frames with a VLAN tag"
+    RESERVED_MAC = "a frame of the link itself (STP, LLDP)"
+    NO_LISTENER = "nobody wants this multicast group"
     LOCAL = "delivered to a router's own address"
     PROBE = "the answer to a health probe"
     ANSWERED = "answered by a virtual device"
@@ -181,6 +184,16 @@ class RuleLog(NamedTuple):
     """Ports; ICMP type and code."""
 
 
+class GroupSeen(NamedTuple):
+    """A vport's machine joins or leaves a multicast group."""
+
+    network: int
+    group: int
+    """128-bit address; `topology.l2.ROUTERS` for a multicast router."""
+    vport: int
+    joins: bool
+
+
 class Step(NamedTuple):
     """One line of a trace."""
 
@@ -216,7 +229,7 @@ class Simulation:
     """What devices say."""
     lookup: Union[Lookup, None] = None
     """A DNS query to pass on; None for none."""
-    learned: list[Union[MacSeen, NeighborSeen]] = field(default_factory=list)
+    learned: list[Union[MacSeen, NeighborSeen, GroupSeen]] = field(default_factory=list)
     """What devices learned."""
     logs: tuple[RuleLog, ...] = ()
     """What rules that log decided."""

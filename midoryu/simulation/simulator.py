@@ -16,6 +16,7 @@ from midoryu.packet.packet import Packet
 from midoryu.simulation import balancer, network, router, services
 from midoryu.simulation.answer import Complaint, complain, turn_back
 from midoryu.simulation.filter import Verdict, evaluate, expect_return
+from midoryu.simulation.multicast import Members
 from midoryu.simulation.network import EVERYWHERE, Everywhere
 from midoryu.simulation.outcome import (
     Blocked,
@@ -255,16 +256,7 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     if verdict is not Verdict.ACCEPT:
         return _filtered(walk, vport, verdict)
     if network_view is not None:
-        switched = network.forward(walk, network_view, vport)
-        if switched is EVERYWHERE:
-            return _flood(walk, network_view, vport)
-        if not isinstance(switched, Vport):
-            assert not isinstance(switched, Everywhere)
-            return switched
-        verdict = evaluate(walk, network_view.row.egress_chain)
-        if verdict is not Verdict.ACCEPT:
-            return _filtered(walk, vport, verdict)
-        return _leave(walk, switched, entered=vport)
+        return _switch(walk, network_view, vport)
     router_view = topology.router(vport.device)
     if router_view is None:
         walk.tags.add(device_tag(vport.device))
@@ -286,6 +278,24 @@ def _before_filters(
     if network_view is None or network_view.services is None:
         return None
     return services.greet(walk, network_view, vport)
+
+
+def _switch(
+    walk: Walk, network_view: NetworkView, vport: Vport
+) -> Union[Vport, Outcome]:
+    """Take a packet through a network, and out of it again."""
+    switched = network.forward(walk, network_view, vport)
+    if switched is EVERYWHERE:
+        return _flood(walk, network_view, vport)
+    if isinstance(switched, Members):
+        return _flood(walk, network_view, vport, switched.vports)
+    if not isinstance(switched, Vport):
+        assert not isinstance(switched, Everywhere)
+        return switched
+    verdict = evaluate(walk, network_view.row.egress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return _filtered(walk, vport, verdict)
+    return _leave(walk, switched, entered=vport)
 
 
 def _filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
@@ -334,10 +344,16 @@ def _leave(
     return peer
 
 
-def _flood(walk: Walk, start: NetworkView, entered: Vport) -> Outcome:
+def _flood(
+    walk: Walk,
+    start: NetworkView,
+    entered: Vport,
+    only: Union[frozenset[int], None] = None,
+) -> Outcome:
     """Send a frame to every exterior vport of a network, and of networks linked to it.
 
-    Routers on the network have heard what concerns them already.
+    Routers on the network have heard what concerns them already. With `only`, it goes
+    to these of the vports.
     """
     topology = walk.world.topology
     reached: list[int] = []
@@ -349,6 +365,8 @@ def _flood(walk: Walk, start: NetworkView, entered: Vport) -> Outcome:
         if evaluate(walk, view.row.egress_chain) is not Verdict.ACCEPT:
             continue
         for vport in view.exterior:
+            if only is not None and vport.key not in only:
+                continue
             if vport.key != came_by and isinstance(_leave(walk, vport), Forward):
                 reached.append(vport.key)
         for vport in view.interior:

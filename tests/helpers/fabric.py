@@ -317,6 +317,13 @@ class Fabric:
         elif isinstance(write, effect.LearnMac):
             key = f"mac/{write.network}/{write.mac}"
             row = model.MacEntry(key, write.network, write.mac, write.vport)
+        elif isinstance(write, effect.LearnGroup):
+            key = f"member/{write.network}/{write.group}/{write.vport}"
+            row = model.MulticastMember(key, write.network, write.group, write.vport)
+        elif isinstance(write, effect.ForgetGroup):
+            key = f"member/{write.network}/{write.group}/{write.vport}"
+            self.change(model.Gone(model.MulticastMember, key))
+            return
         elif isinstance(write, effect.LearnNeighbor):
             key = f"neighbor/{write.router}/{write.address}"
             row = model.Neighbor(key, write.router, write.address, write.mac)
@@ -325,6 +332,8 @@ class Fabric:
             if not write.up and old is not None and old.host != host.key:
                 return
             row = model.VportStatus(write.vport, host.key, write.up)
+        elif isinstance(write, effect.SetMemberStatus):
+            row = model.MemberStatus(write.member, host.key, write.up)
         else:
             return
         self.change(model.Put(row))
