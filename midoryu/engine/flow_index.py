@@ -119,10 +119,15 @@ class FlowIndex:
     def tagged(self, tags: Iterable[Tag]) -> list[Entry]:
         """List every flow that has any of these tags."""
         cookies: set[int] = set()
+        by_tag, families_by_tag = self._by_tag, self._families_by_tag
         for tag in tags:
-            cookies |= self._by_tag.get(tag, set())
-            for shared in self._families_by_tag.get(tag, ()):
+            found = by_tag.get(tag)
+            if found is not None:
+                cookies |= found
+            for shared in families_by_tag.get(tag, ()):
                 cookies |= self._family[shared]
+        if not cookies:
+            return []
         return [self._by_cookie[cookie] for cookie in sorted(cookies)]
 
     def remove_tagged(self, tags: Iterable[Tag]) -> list[Entry]:

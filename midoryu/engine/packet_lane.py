@@ -362,7 +362,7 @@ def _carry_out(
     if isinstance(simulation.outcome, Consumed):
         return
     vports = translation.vports_of(simulation.outcome)
-    outputs = translation.outputs(vports, core.places, event.in_port)
+    outputs = _outputs(core, simulation, vports, event.in_port)
     if vports and not outputs.actions:
         core.counters["egress vport is nowhere"] += 1
     installable = translation.is_installable(simulation)
@@ -391,6 +391,19 @@ def _carry_out(
         return
     for frame in translation.frames_of(simulation):
         effects.packet_outs.append(PacketOut(frame, outputs.actions, event.in_port))
+
+
+def _outputs(
+    core: Core, simulation: Simulation, vports: tuple[int, ...], in_port: int
+) -> translation.Outputs:
+    """Say where a packet goes physically; siblings of one template go the same way."""
+    template = simulation.template
+    if template is None:
+        return translation.outputs(vports, core.places, in_port)
+    if template.outputs is None:
+        template.outputs = translation.outputs(vports, core.places, in_port)
+    assert isinstance(template.outputs, translation.Outputs)
+    return template.outputs
 
 
 def _returns(simulation: Simulation) -> bool:

@@ -120,9 +120,9 @@ def interested_peers(
 
     Who leases a NAT port of it does, wherever its VM went: or would give it out again.
     """
-    if core.topology.version != core.peers_version:
+    if core.topology.interest_version != core.peers_version:
         core.peers.clear()
-        core.peers_version = core.topology.version
+        core.peers_version = core.topology.interest_version
     ends = (connection.ingress_vport, connection.egress_vport, *flooded)
     peers = core.peers.get(ends)
     if peers is None:

@@ -313,12 +313,15 @@ class NatTable:
         """Mark the ports that a record uses, ours or another host's; twice is once."""
         if connection.id in self._committed:
             return
+        if not connection.translations:
+            return
         uses = self._uses_of(connection)
         if not uses:
             return
-        if not all(self._is_free(use) for use in uses):
-            self.conflicts += 1
-            return
+        for use in uses:
+            if not self._is_free(use):
+                self.conflicts += 1
+                return
         self._committed.add(connection.id)
         for use in uses:
             self._take(use)
@@ -402,16 +405,21 @@ class NatTable:
     def _take(self, use: _Use) -> None:
         self.inbound.take(use)
         endpoint = (use.router, use.ip_proto, use.source, use.source_port)
-        mappings = self._mappings.setdefault(endpoint, [])
-        mapping = _find_mapping(mappings, use.address, use.port)
-        is_new = mapping is None
-        if mapping is None:
-            mappings.append(_Mapping(use.address, use.port, 1))
+        mappings = self._mappings.get(endpoint)
+        mapping = None
+        if mappings is None:
+            self._mappings[endpoint] = [_Mapping(use.address, use.port, 1)]
         else:
-            mapping.count += 1
-        paired = self._paired.setdefault(
-            (use.router, use.source), _Paired(use.address, 0)
-        )
+            mapping = _find_mapping(mappings, use.address, use.port)
+            if mapping is None:
+                mappings.append(_Mapping(use.address, use.port, 1))
+            else:
+                mapping.count += 1
+        is_new = mapping is None
+        paired = self._paired.get((use.router, use.source))
+        if paired is None:
+            paired = _Paired(use.address, 0)
+            self._paired[(use.router, use.source)] = paired
         if paired.address == use.address:
             paired.count += 1
         self._changed.add((use.router, use.address))

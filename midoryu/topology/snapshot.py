@@ -48,6 +48,8 @@ _TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
 # Sets of vports whose interested hosts are kept until a row changes.
 _MAX_INTEREST: Final = 4096
 _WITH_CHAINS = (model.Chain, model.Network, model.Router, model.Vport)
+# What says where vports are and who shares their connections.
+_PLACE_ROWS = (model.Host, model.Vport, model.VportStatus, model.IngressSet)
 _DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
 # Rows that belong to a network.
 _NETWORK_ROWS = (model.Subnet,)
@@ -77,6 +79,8 @@ class Topology:
         self.groups = Groups(self._rows)
         """Who is in which group."""
         self._changed_chains: set[str] = set()
+        self.interest_version = 0
+        """Counts the changes that may touch `interested_hosts`."""
         self._interest: dict[frozenset[int], frozenset[int]] = {}
         self.balancers = Balancers(self._rows)
         """Load balancers, their pools and members."""
@@ -254,7 +258,6 @@ class Topology:
         """
         tags: set[Tag] = set()
         members: set[int] = set()
-        self._interest.clear()
         for change in changes:
             if isinstance(change, model.Put):
                 kind, key, new = type(change.row), _key(change.row), change.row
@@ -263,6 +266,9 @@ class Topology:
             old = self._rows[kind].get(key)
             if old == new and not self._is_eclipsed(new):
                 continue
+            if kind in _PLACE_ROWS:
+                self._interest.clear()
+                self.interest_version += 1
             if kind in BALANCER_ROWS:
                 members |= self._change_balancer(kind, key, (old, new), tags)
                 continue
