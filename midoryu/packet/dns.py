@@ -220,7 +220,7 @@ def reverse_address(name: str) -> int:
     labels = name.split(".")
     if labels[-2:] == ["in-addr", "arpa"] and len(labels) == 6:
         parts = labels[3::-1]
-        if all(part.isdecimal() and int(part[:4]) <= 255 for part in parts):
+        if all(p.isdecimal() and len(p) <= 3 and int(p) <= 255 for p in parts):
             return 0xFFFF << 32 | int.from_bytes(bytes(map(int, parts)), "big")
     if labels[-2:] == ["ip6", "arpa"] and len(labels) == 34:
         digits = labels[31::-1]

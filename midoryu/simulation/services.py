@@ -29,8 +29,6 @@ _ECHO: Final = (
     (protocol.ICMP, protocol.ICMP_ECHO_REQUEST),
     (protocol.ICMPV6, protocol.ICMPV6_ECHO_REQUEST),
 )
-# RFC 4861, section 6.1.1: a solicitation crossed no router.
-_ND_HOP_LIMIT: Final = 255
 
 
 def greet(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, None]:
@@ -103,7 +101,7 @@ def _dhcp6(walk: Walk, services: ServiceView, vport: Vport) -> Union[Outcome, No
 
 
 def _solicited(walk: Walk, services: ServiceView, vport: Vport) -> Union[Outcome, None]:
-    """Answer a router solicitation at once, to its sender alone.
+    """Answer a router solicitation (the codec has checked it), to its sender alone.
 
     Source: RFC 4861, sections 6.1.1 and 6.2.6.
     """
@@ -112,8 +110,6 @@ def _solicited(walk: Walk, services: ServiceView, vport: Vport) -> Union[Outcome
     if headers.l4_src != protocol.ND_ROUTER_SOLICITATION or vport.peer:
         return None
     walk.fields |= field.PAYLOAD
-    if headers.ip_ttl != _ND_HOP_LIMIT or headers.l4_dst:
-        return Drop(Reason.BAD_REQUEST)
     for frame in advertise.frames(
         services, mac_dst=headers.eth_src, ip_dst=headers.ip_src
     ):
