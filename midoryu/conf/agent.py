@@ -141,6 +141,30 @@ OPTIONS: Final = [
         max=1_000_000,
         help="Packets of one port that wait; not above max_waiting.",
     ),
+    cfg.IntOpt(
+        "max_fragmented",
+        default=_DEFAULT.max_fragmented,
+        min=4,
+        max=1_000_000,
+        help="Datagrams whose fragments are under way at most; one port may have a "
+        "quarter of them.",
+    ),
+    cfg.IntOpt(
+        "max_fragment_bytes",
+        default=_DEFAULT.max_fragment_bytes,
+        min=262_144,
+        max=1_073_741_824,
+        help="Bytes of fragments that wait for others of their datagram at most; one "
+        "port may have a quarter of them.",
+    ),
+    cfg.FloatOpt(
+        "fragment_timeout_s",
+        default=_DEFAULT.fragment_timeout_s,
+        min=0.1,
+        max=120,
+        help="Seconds after which a datagram whose fragments are not all there is "
+        "given up.",
+    ),
     cfg.FloatOpt(
         "neighbor_timeout_s",
         default=_DEFAULT.neighbor_timeout_s,
