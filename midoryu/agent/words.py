@@ -80,6 +80,8 @@ _ACTIONS: Final = {
     flow.SET_DSCP: "set_dscp",
     flow.DELIVER: "deliver",
     flow.CLEAR_IN_PORT: "clear_in_port",
+    flow.CHECK_SIZE: "check_size",
+    flow.EXIT: "exit",
 }
 _MACS: Final = (flow.SET_ETH_SRC, flow.SET_ETH_DST)
 _IPS: Final = (flow.SET_IP_SRC, flow.SET_IP_DST)

@@ -10,6 +10,7 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
       state_lane                commit, push and import of flow state
       change_lane               topology, interfaces, the switch itself
     core, flow_index, waiting   what the lanes work on
+    fragments                   datagrams whose fragments are under way
     adoption                    flows that an earlier agent left in the switch
     report                      answers for people (`inspect`)
 

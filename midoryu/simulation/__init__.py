@@ -17,6 +17,13 @@ Invariants:
 * A header field that was not read does not change the outcome.
 * Everything that was looked up, found or not, is in the tags.
 
+Fragments: only the first one of a datagram has ports. A walk notes when they were asked
+for (`needs_first`); the engine lends them to the later fragments, and no flow stands for
+any fragment of such a datagram. What is addressed to a device itself is put together.
+
+A router holds a packet against the MTU of the link that it leaves by only where that is
+smaller than the one that it came by (`size`); the flow then checks the size.
+
 The order of things in a router: DNAT (and the undoing of SNAT), ingress chain, local
 addresses, route, TTL, egress chain, SNAT (and the undoing of DNAT), next hop. Filters
 thus see the addresses of the inside, as in Linux.

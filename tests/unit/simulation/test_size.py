@@ -61,8 +61,8 @@ def udp(family: int, size: int, **fields: Any) -> Any:
     if family == 4:
         header = IP(src=ADDRESS[4], dst=FAR[4], proto=17, id=9, **fields)
         return header / Raw(bytes((0, 9, 0, 9)) + bytes(size - 24))
-    header = IPv6(src=ADDRESS[6], dst=FAR[6], nh=17)
-    return header / Raw(bytes((0, 9, 0, 9)) + bytes(size - 44))
+    v6_header = IPv6(src=ADDRESS[6], dst=FAR[6], nh=17)
+    return v6_header / Raw(bytes((0, 9, 0, 9)) + bytes(size - 44))
 
 
 @pytest.mark.parametrize("family", [4, 6])
