@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IGMP and MLD snooping over several hosts: who gets a group's packets, and how long."""
+"""IGMP and MLD snooping over several hosts: who gets a group, and for how long."""
 
 from __future__ import annotations
 
