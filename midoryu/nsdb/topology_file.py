@@ -121,9 +121,7 @@ def parse(text: str, file: str) -> dict[ItemId, Item]:
         read_router(draft, name, entry)
     if "balancers" in top:
         file_balancer.read_balancers(draft, top["balancers"])
-    for section, stateful in (("ingress_sets", True), ("port_groups", False)):
-        if section in top:
-            _read_port_groups(draft, top[section], stateful=stateful)
+    _read_port_groups(draft, top)
     check_conflicts(draft)
     _finish(draft, root)
     root.document.raise_problems()
@@ -293,14 +291,18 @@ def _read_allowed(section: Entry) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _read_port_groups(draft: Draft, section: Entry, *, stateful: bool) -> None:
+def _read_port_groups(draft: Draft, top: dict[str, Entry]) -> None:
     known = {port.full_name for port in draft.ports.values()}
-    for name, entry in section.entries().items():
-        check_name(entry, name)
-        found = [reference(item, known, "port") for item in entry.items()]
-        ports = tuple(sorted({port for port in found if port}))
-        columns = {"name": name, "stateful": stateful, "ports": ports}
-        draft.add("Port_Group", columns, entry)
+    for section, stateful in (("ingress_sets", True), ("port_groups", False)):
+        for name, entry in top[section].entries().items() if section in top else ():
+            check_name(entry, name)
+            found = [reference(item, known, "port") for item in entry.items()]
+            columns: dict[str, Value] = {
+                "name": name,
+                "stateful": stateful,
+                "ports": tuple(sorted({port for port in found if port})),
+            }
+            draft.add("Port_Group", columns, entry)
 
 
 def _finish(draft: Draft, root: Entry) -> None:

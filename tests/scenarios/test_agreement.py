@@ -56,13 +56,18 @@ INSIDE = tuple(parse_prefix(family.subnet(1)) for family in (V4, V6))
 
 rules = st.builds(
     Rule,
-    st.sampled_from([RuleAction.ACCEPT, RuleAction.ACCEPT, RuleAction.DROP]),
+    st.sampled_from(
+        [RuleAction.ACCEPT, RuleAction.ACCEPT, RuleAction.DROP, RuleAction.REJECT]
+    ),
     # A flow is made at a connection's first packet and serves them all: filters that
     # let in what is new, but not what is established, have no flow that is right.
     ct_states=st.sampled_from([0, 0, CT_NEW | CT_ESTABLISHED, CT_RELATED, CT_INVALID]),
     ip_proto=st.sampled_from([0, 0, 1, 6, 17, 58]),
     source=st.sampled_from([(), (), INSIDE]),
     not_source=st.booleans(),
+    source_group=st.sampled_from(["", "", "", "hosts", "ports"]),
+    destination_group=st.sampled_from(["", "", "", "hosts"]),
+    log=st.sampled_from(["", "", "seen"]),
     destination_ports=st.sampled_from([(), (), ((80, 90),)]),
     source_ports=st.sampled_from([(), (), ((1000, 1000),)]),
     icmp_type=st.sampled_from([-1, -1, -1, 0, 8, 128]),
@@ -88,7 +93,8 @@ def worlds(draw: Any) -> tuple[Family, Overlay]:
 def _add_nat(draw: Any, family: Family, b: Builder) -> None:
     nat = family.nat_ip
     if draw(st.booleans()):
-        b.masquerade("r", family.subnet(1), nat(10))
+        rule = b.masquerade("r", family.subnet(1), nat(10))
+        b.put(replace(rule, filtering=draw(st.sampled_from(model.Filtering))))
         b.lease("r", nat(10), 16, HOST)
         b.lease("r", nat(10), 15, HOST)
     if draw(st.booleans()):
@@ -103,6 +109,10 @@ def _add_nat(draw: Any, family: Family, b: Builder) -> None:
 
 
 def _add_chains(draw: Any, family: Family, b: Builder) -> None:
+    vm1 = b.key("a/vm1")
+    b.put(model.PortGroup("ports", "ports", frozenset({vm1, b.key("b/vm2")})))
+    members = (family.ip(1, 13), family.outside)
+    b.put(model.AddressGroup("hosts", "hosts", frozenset(map(parse_prefix, members))))
     b.chain("c", *draw(st.lists(rules, max_size=3)), accept=draw(st.booleans()))
     places = draw(st.sets(st.sampled_from(["in", "out", "router", "net"]), max_size=2))
     if "router" in places:

@@ -551,7 +551,7 @@ def test_hairpin_shows_the_external_source(family: Family, proto: int) -> None:
     assert (back.src, back.payload.sport) == (address, port)
 
 
-def _flags(proto: int) -> dict[str, str]:
+def _flags(proto: int) -> dict[str, Any]:
     return {"flags": "SA"} if proto == 6 else {}
 
 

@@ -663,7 +663,7 @@ def rejecting(place: str, family: Family) -> Overlay:
     if place in ("ingress", "egress"):
         b.network("a", **{f"{place}_chain": key})
     vm = "1" if place == "vport ingress" else "3"
-    fields = {
+    fields: Any = {
         "vport ingress": {"ingress_chain": key},
         "vport egress": {"egress_chain": key},
     }.get(place, {})
@@ -686,7 +686,7 @@ def test_network_resets_tcp_in_the_name_of_the_destination(
     place: str, family: Family
 ) -> None:
     overlay = rejecting(place, family)
-    macs = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    macs: Any = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
     frame = frames.tcp(family.ip(1, 11), family.ip(1, 13), 1000, 80, seq=7, **macs)
 
     simulation = overlay.send("a/vm1", frame)
@@ -707,7 +707,7 @@ def test_network_rejects_in_the_name_of_the_destination(
     place: str, family: Family
 ) -> None:
     overlay = rejecting(place, family)
-    macs = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    macs: Any = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
     frame = frames.udp(family.ip(1, 11), family.ip(1, 13), 1000, 53, **macs)
 
     where, answer = overlay.said(overlay.send("a/vm1", frame))
@@ -739,8 +739,8 @@ def test_refusal_behind_a_router_finds_its_way_back() -> None:
 def test_refused_broadcast_reset_and_error_stay_unanswered() -> None:
     overlay = rejecting("vport ingress", V4)
     quoted = frames.tcp(V4.ip(1, 13), V4.ip(1, 11))[14:]
-    link = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
-    everybody = {**link, "eth_dst": "ff:ff:ff:ff:ff:ff"}
+    link: Any = {"eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:03"}
+    everybody: Any = {**link, "eth_dst": "ff:ff:ff:ff:ff:ff"}
     for frame in (
         frames.tcp(V4.ip(1, 11), V4.ip(1, 13), flags="R", **link),
         frames.udp(V4.ip(1, 11), "10.0.1.255", **everybody),
