@@ -13,6 +13,7 @@ from neutron.api.rpc.agentnotifiers import utils as notifier_utils
 from neutron.db import (
     dns_db,
     extraroute_db,
+    l3_attrs_db,
     l3_db,
     l3_extra_gws_db,
     l3_fip_pools_db,
@@ -44,6 +45,7 @@ class MidoryuL3Plugin(
     service_base.ServicePluginBase,
     extraroute_db.ExtraRoute_dbonly_mixin,
     l3_db.L3NotifierMixin,
+    l3_attrs_db.ExtraAttributesMixin,
     dns_db.DNSDbMixin,
     l3_fip_port_details.Fip_port_details_db_mixin,
     l3_fip_pools_db.FloatingIPPoolsMixin,

@@ -86,7 +86,12 @@ class Synchronizer:
             wanted = self._everything(context, index)
             changes[:] = difference(index, wanted)
             if changes:
-                write(transaction, tables, index, changes=changes, wanted=wanted)
+                try:
+                    write(transaction, tables, index, changes=changes, wanted=wanted)
+                except KeyError as problem:
+                    # Somebody deleted it between two looks at Neutron's database.
+                    text = f"{problem.args[0]} went away meanwhile"
+                    raise NsdbError(text) from problem
             return bool(changes)
 
         self.store.transact(fill)
@@ -96,7 +101,7 @@ class Synchronizer:
         wanted: dict[Unit, list[Item]] = {unit: [] for unit in tuple(index.units)}
         for unit in self.source.units(context):
             wanted[unit] = self.source.items(context, unit)
-        return wanted
+        return self._complete(context, index, wanted)
 
     def _write_batch(self, context: Any, *, retries: bool) -> bool:
         """Write the units of the oldest entries; return whether there were any."""
@@ -151,8 +156,13 @@ class Synchronizer:
         self, context: Any, index: Index, units: Iterable[Unit]
     ) -> dict[Unit, list[Item]]:
         """Return the rows of units, and of those that they need and nobody wrote."""
-        wanted: dict[Unit, list[Item]] = {}
-        todo = set(units)
+        wanted = {unit: self.source.items(context, unit) for unit in sorted(units)}
+        return self._complete(context, index, wanted)
+
+    def _complete(
+        self, context: Any, index: Index, wanted: dict[Unit, list[Item]]
+    ) -> dict[Unit, list[Item]]:
+        todo = missing(index, difference(index, wanted)) - wanted.keys()
         while todo:
             for unit in sorted(todo):
                 wanted[unit] = self.source.items(context, unit)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small OpenStack: Neutron on SQLite and loopback, without Keystone or a message bus.
+"""A small OpenStack: Neutron on loopback, without Keystone or a message bus.
 
 Requests are believed when they say who they are ("trusted" pipeline), so several
-tenants and roles can be tested. The NSDB is a lab's or one of its own.
+tenants and roles can be tested. The NSDB is a lab's or one of its own. The database is
+a MariaDB of its own on a socket: SQLite lets one of two writing processes fail.
 """
 
 from __future__ import annotations
@@ -65,27 +66,6 @@ check_interval_s = {check_interval_s}
 gateways = {gateways}
 datapath_type = netdev
 """
-_SCHEMA = """
-import sys, sqlalchemy
-from neutron.db.migration.models import head
-from neutron_lib.db import model_base
-import midoryu.neutron.model
-engine = sqlalchemy.create_engine(sys.argv[1])
-model_base.BASEV2.metadata.create_all(engine)
-# The migrations would leave these templates of every project's default group.
-import sqlalchemy.orm
-from neutron.db.models import securitygroup_default_rules as defaults
-from oslo_utils import uuidutils
-with sqlalchemy.orm.Session(engine) as session:
-    for direction in ("ingress", "egress"):
-        for family in ("IPv4", "IPv6"):
-            group = "PARENT" if direction == "ingress" else None
-            session.add(defaults.SecurityGroupDefaultRule(
-                id=uuidutils.generate_uuid(), direction=direction, ethertype=family,
-                remote_group_id=group, used_in_default_sg=True,
-                used_in_non_default_sg=direction == "egress"))
-    session.commit()
-"""
 PLUGINS = "midoryu_l3,midoryu_port_forwarding,trunk,qos,segments"
 
 
@@ -132,16 +112,32 @@ class Cloud:
             "keystone = cors http_proxy_to_wsgi neutronversions",
         )
         (directory / "api-paste.ini").write_text(paste)
-        self.database = f"sqlite:///{directory}/neutron.sqlite"
+        self._socket = directory / "mariadb.sock"
+        self.database = f"mysql+pymysql://root@/neutron?unix_socket={self._socket}"
         self._nova = str(nova).lower()
         (directory / "ml2_conf.ini").write_text(
             _ML2.format(nsdb=nsdb, gateways=gateways, check_interval_s=check_interval_s)
         )
 
     def make_database(self) -> None:
-        """Make the tables from the models: SQLite cannot run the migrations."""
-        command = [sys.executable, "-W", "ignore", "-c", _SCHEMA, self.database]
-        subprocess.run(command, check=True, cwd=ROOT)
+        """Start the database and make the tables as an operator does."""
+        data = self.directory / "mariadb"
+        make = ["mariadb-install-db", "--no-defaults", f"--datadir={data}"]
+        make += ["--skip-test-db", "--auth-root-authentication-method=normal"]
+        _run([*make, "--user=root"])
+        serve = ["mariadbd", "--no-defaults", "--user=root", f"--datadir={data}"]
+        serve += [f"--socket={self._socket}", "--skip-networking"]
+        serve += ["--innodb-flush-log-at-trx-commit=0"]
+        self._start("mariadb", [*serve, f"--pid-file={data}/pid"], {})
+        ask = ["mariadb", "--no-defaults", f"--socket={self._socket}", "-u", "root"]
+        wait(
+            lambda: (
+                subprocess.run([*ask, "-e", ""], capture_output=True).returncode == 0
+            )
+        )
+        _run([*ask, "-e", "CREATE DATABASE neutron CHARACTER SET utf8mb3"])
+        upgrade = str(Path(sys.executable).with_name("neutron-db-manage"))
+        _run([upgrade, *self.conf_arguments(), "upgrade", "head"])
 
     def start_api(self, name: str = "api", **environment: str) -> None:
         """Start an API process and wait until it answers."""
@@ -176,7 +172,9 @@ class Cloud:
         """Return where an API process listens."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
-    def client(self, project: str, *, roles: str = "member", api: str = "api") -> Any:
+    def client(
+        self, project: str, *, roles: str = "member,reader", api: str = "api"
+    ) -> Any:
         """Return openstacksdk's network client of a project."""
         import openstack
 
@@ -259,14 +257,22 @@ class Cloud:
             return False
 
 
+def _run(command: list[str]) -> None:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+
+
 @contextlib.contextmanager
 def running(
     directory: Path, nsdb: str, *, worker: bool = True, **options: Any
 ) -> Iterator[Cloud]:
     """Have a cloud for the length of a block."""
     cloud = Cloud(directory, nsdb, **options)
-    cloud.make_database()
     try:
+        cloud.make_database()
         cloud.start_api()
         if worker:
             cloud.start_worker()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plug or unplug an interface as Nova does: through os-vif, on the host itself.
 
-`python plug.py plug|unplug OVSDB DEVICE PORT_ID MAC NETWORK_ID BRIDGE [tap]`
+`python plug.py plug|unplug DEVICE PORT_ID MAC NETWORK_ID BRIDGE [tap]`
+
+The local OVSDB is where os-vif looks by default, tcp:127.0.0.1:6640.
 """
 
 from __future__ import annotations
@@ -11,14 +13,12 @@ import uuid
 
 
 def main() -> None:
-    verb, ovsdb, device, port, mac, network, bridge, *tap = sys.argv[1:]
+    verb, device, port, mac, network, bridge, *tap = sys.argv[1:]
     import os_vif
     from os_vif import objects
-    from oslo_config import cfg
     from vif_plug_ovs import privsep
 
     os_vif.initialize()
-    cfg.CONF.set_override("ovsdb_connection", ovsdb, "os_vif_ovs")
     privsep.vif_plug.set_client_mode(False)
     profile = objects.vif.VIFPortProfileOpenVSwitch(
         interface_id=port,

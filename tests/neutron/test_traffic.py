@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,12 @@ class World:
                 client.add_interface_to_router(router.id, subnet_id=subnet.id)
                 self.networks[f"{tenant}{number}"] = network
         wait(lambda: len(list(self.admin.agents())) == 3)
+        for host in self.lab.hosts.values():
+            target = f"--target={host.directory}/ovs/ovsdb-server.ctl"
+            remote = "ptcp:6640:127.0.0.1"  # os-vif's default
+            self.lab.exec(
+                host.name, ["ovs-appctl", target, "ovsdb-server/add-remote", remote]
+            )
         for name in ADDRESSES:
             self.start(name)
 
@@ -125,7 +132,7 @@ class World:
         node, port = self.lab.host(host), self.ports[name]
         if verb == "plug":
             node.ovs_vsctl("--if-exists", "del-port", "br-int", device)
-        arguments = [verb, node.ovsdb, device, port.id, MACS[name], port.network_id]
+        arguments = [verb, device, port.id, MACS[name], port.network_id]
         command = [sys.executable, "-W", "ignore", str(PLUG), *arguments, "br-int"]
         self.lab.exec(host, command, timeout=60)
 
@@ -297,10 +304,8 @@ def _make_spare(lab: Lab) -> None:
     for node, name in (("g1", "spare"), ("a1", "eth1")):
         lab.exec(node, f"ip link set dev {name} up")
         lab.exec(node, f"ip link set dev {name} mtu 1458")
-        try:
+        with contextlib.suppress(LabError):
             lab.exec(node, f"ethtool -K {name} tx off")
-        except LabError:
-            pass
 
 
 def _switch(lab: Lab) -> None:

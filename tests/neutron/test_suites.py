@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neutron's own unit suites, with our mechanism driver and L3 plugin.
+
+Overridden are only tests whose expectation is another back end's; each says why.
+"""
+
+from __future__ import annotations
+
+from neutron.services.revisions import revision_plugin
+from neutron.tests.unit.api import test_extensions
+from neutron.tests.unit.extensions import (
+    test_extraroute,
+    test_l3,
+    test_l3_ext_gw_mode,
+    test_securitygroup,
+)
+from neutron.tests.unit.plugins.ml2 import (
+    test_ext_portsecurity,
+    test_plugin,
+    test_security_group,
+)
+from neutron_lib.plugins import constants as plugin_constants
+from neutron_lib.plugins import directory
+from oslo_config import cfg
+
+from tests.neutron.suite import WithNsdb
+
+L3 = "midoryu.neutron.l3.MidoryuL3Plugin"
+
+
+class WithMidoryu(WithNsdb):
+    """Mixed in before a test class for ML2."""
+
+    _mechanism_drivers = ["logger", "test", "midoryu"]
+    l3_plugin = L3
+
+
+class TestBasicGet(WithMidoryu, test_plugin.TestMl2BasicGet):
+    """Reading."""
+
+
+class TestResponse(WithMidoryu, test_plugin.TestMl2V2HTTPResponse):
+    """What HTTP says."""
+
+
+class TestNetworks(WithMidoryu, test_plugin.TestMl2NetworksV2):
+    """Networks."""
+
+
+class TestSubnets(WithMidoryu, test_plugin.TestMl2SubnetsV2):
+    """Subnets."""
+
+
+class TestPorts(WithMidoryu, test_plugin.TestMl2PortsV2):
+    """Ports."""
+
+
+class TestSegments(WithMidoryu, test_plugin.TestMultiSegmentNetworks):
+    """Networks of several segments."""
+
+
+class TestPortBinding(WithMidoryu, test_plugin.TestMl2PortBinding):
+    """Bindings, several for one port, too."""
+
+
+class TestPortBindingHost(WithMidoryu, test_plugin.TestMl2PortBindingHost):
+    """Bindings by host."""
+
+
+class TestPortBindingVnicType(WithMidoryu, test_plugin.TestMl2PortBindingVnicType):
+    """Bindings by kind of interface."""
+
+
+class TestAddressPairs(WithMidoryu, test_plugin.TestMl2AllowedAddressPairs):
+    """Allowed address pairs."""
+
+
+class TestPortSecurity(WithMidoryu, test_ext_portsecurity.PSExtDriverTestCase):
+    """Port security."""
+
+
+class TestMl2Segments(WithMidoryu, test_plugin.TestML2Segments):
+    """Dynamic segments."""
+
+
+class TestSecurityGroups(
+    WithMidoryu,
+    test_security_group.Ml2SecurityGroupsTestCase,
+    test_securitygroup.TestSecurityGroups,
+):
+    """Security groups and their rules."""
+
+    def setUp(self) -> None:
+        cfg.CONF.set_override("mechanism_drivers", self._mechanism_drivers, "ml2")
+        super().setUp()
+
+
+class TestRouters(
+    WithNsdb,
+    test_l3_ext_gw_mode.ExtGwModeIntTestCase,
+    test_l3.L3BaseForIntTests,
+    test_l3.L3NatTestCaseBase,
+    test_extraroute.ExtraRouteDBTestCaseBase,
+):
+    """Routers, gateways, extra routes, floating addresses."""
+
+    def setUp(self) -> None:
+        self._set_up_with_l3()
+
+    def _set_up_with_l3(self) -> None:
+        from tests.neutron.suite import use_nsdb
+
+        use_nsdb()
+        super(test_l3.L3BaseForIntTests, self).setUp(
+            plugin="neutron.tests.unit.extensions.test_l3.TestNoL3NatPlugin",
+            ext_mgr=test_extraroute.ExtraRouteTestExtensionManager(),
+            service_plugins={"l3_plugin_name": L3},
+        )
+        revision_plugin.RevisionPlugin()
+        manager = test_l3_ext_gw_mode.TestExtensionManager()
+        test_extensions.setup_extensions_middleware(manager)
+        self.l3_inst = directory.get_plugin(plugin_constants.L3)
+        self.setup_notification_driver()
