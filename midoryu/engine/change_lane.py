@@ -38,6 +38,7 @@ from midoryu.openflow.flow import (
 from midoryu.packet import field
 from midoryu.replication.session import Delivery, Replicator
 from midoryu.state.connection import Phase
+from midoryu.topology.balancer import Balancer, HealthMonitor, Pool, Vip
 from midoryu.topology.model import (
     Filtering,
     Gone,
@@ -58,6 +59,8 @@ from midoryu.topology.tag import vport_tag
 
 # An earlier agent's base flows are left alone for so long after a connection.
 TIDY_S = 10.0
+# Rows that decide who has to watch whom for health monitors.
+WATCH_ROWS = (Balancer, Vip, Pool, HealthMonitor)
 _INFO = 20
 _WARNING = 30
 _ERROR = 40
@@ -89,7 +92,7 @@ def topology_changed(
     if kinds & {Vport, VportStatus, Host}:
         _bind_all(core, effects, now)
         _say_again(core, event, effects)
-    if kinds & {VportStatus, IngressSet, Host}:
+    if kinds & {VportStatus, IngressSet, Host, *WATCH_ROWS}:
         gateways.watch(core, now)
     for change in event.changes:
         if isinstance(change, Put) and isinstance(change.row, Neighbor):

@@ -16,6 +16,7 @@ from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
 from midoryu.engine.fragments import FragmentTable
+from midoryu.engine.health_book import Health
 from midoryu.engine.held import HeldPackets
 from midoryu.engine.minded import Snooping
 from midoryu.engine.unsolicited import UnsolicitedSyns
@@ -72,6 +73,8 @@ class Core:
         )
         self.nat = NatTable()
         self.affinity = AffinityTable()
+        self.health = Health()
+        """What health monitors of this host are at."""
         self.world = World(self.topology, self.connections, self.nat, self.affinity)
         self.made: dict[frozenset[int], list[Connection]] = {}
         """New and changed records by the peers that they still have to go to."""

@@ -14,6 +14,7 @@ from midoryu.engine import (
     advertiser,
     change_lane,
     gateways,
+    health,
     learning,
     leases,
     memory,
@@ -118,6 +119,8 @@ class Engine:
         for wanted in known:
             packet_lane.resume_all(core, wanted, effects, now)
         gateways.told(core, received.notices, effects, now)
+        for emission in health.hear(core, received.probe_answers, effects, now):
+            packet_lane.emit(core, emission, effects, now)
         self._remember(effects, now)
 
     def _remember(self, effects: Effects, now: float) -> None:
@@ -162,6 +165,11 @@ class Engine:
         snooping.step(core, effects, now)
         leases.take_up(core, now)
         core.affinity.expire(now, core.connections)
+        wishes = health.step(core, effects, now)
+        for emission in wishes.emissions:
+            packet_lane.emit(core, emission, effects, now)
+        for neighbor in wishes.neighbors:
+            packet_lane.ask(core, neighbor, effects, now)
         adoption.step(core, effects, now)
         change_lane.tidy(core, effects, now)
 
@@ -175,6 +183,7 @@ class Engine:
             core.fragments.deadline(),
             core.connections.deadline(),
             core.affinity.deadline(),
+            health.deadline(core, now),
             core.liveness.deadline(),
             core.snooping.deadline(),
             advertiser.deadline(core),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from midoryu.engine import state_lane
+from midoryu.engine import health, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.packet import build
@@ -40,6 +40,7 @@ def watch(core: Core, now: float) -> None:
                 if (status := core.topology.row(VportStatus, member)) is not None
                 and status.up
             )
+    hosts |= health.fellows(core)
     core.liveness.watch(hosts - {core.host, 0}, now)
 
 

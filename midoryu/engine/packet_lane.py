@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final, Union
 
 from midoryu.engine import (
+    health,
     learning,
     leases,
     memory,
@@ -60,6 +61,7 @@ from midoryu.translation import flows as translation
 ASK_INTERVAL_S: Final = 1.0
 # Emissions that emissions caused (an answer to an answer): more is a loop.
 _EMISSION_DEPTH: Final = 4
+_PROBE: Final = Consumed(Reason.PROBE)
 _NO_BINDING: Final = Drop(Reason.NO_BINDING)
 
 
@@ -230,6 +232,9 @@ def _run(
         _carry_out(core, event, simulation, connection, effects=held, now=now)
     else:
         _carry_out(core, event, simulation, connection, effects=effects, now=now)
+    if outcome == _PROBE:
+        for emission in health.arrived(core, simulation, effects, now):
+            emit(core, emission, effects, now)
     _speak(core, simulation, effects, now)
 
 

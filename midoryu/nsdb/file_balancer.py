@@ -83,13 +83,7 @@ def _read(draft: Draft, name: str, entry: Entry) -> None:
     if "up" in fields:
         columns["up"] = fields["up"].boolean(default=True)
     draft.add("Load_Balancer", columns, entry)
-    pool: dict[str, Value] = {"name": name}
-    if "affinity" in fields:
-        pool["affinity"] = fields["affinity"].integer(0, _MAX_AFFINITY_S)
-    for word, allowed in _CHOICES.items():
-        if word in fields:
-            pool[word] = _one_of(fields[word], allowed)
-    draft.add("Pool", pool, entry)
+    _read_pool(draft, name, entry, fields)
     if "vips" not in fields:
         entry.report("needs `vips`")
     vips = fields["vips"].items() if "vips" in fields else ()
@@ -98,6 +92,18 @@ def _read(draft: Draft, name: str, entry: Entry) -> None:
         _read_member(draft, name, member, families)
     if "monitor" in fields:
         _read_monitor(draft, name, fields["monitor"])
+
+
+def _read_pool(
+    draft: Draft, name: str, entry: Entry, fields: Mapping[str, Entry]
+) -> None:
+    pool: dict[str, Value] = {"name": name}
+    if "affinity" in fields:
+        pool["affinity"] = fields["affinity"].integer(0, _MAX_AFFINITY_S)
+    for word, allowed in _CHOICES.items():
+        if word in fields:
+            pool[word] = _one_of(fields[word], allowed)
+    draft.add("Pool", pool, entry)
 
 
 def _read_vip(draft: Draft, name: str, entry: Entry) -> Union[bool, None]:

@@ -28,6 +28,9 @@ from midoryu.replication.record import (
 from midoryu.replication.record import encode_record as encode_record
 from midoryu.state.connection import Connection, Phase, StateKey
 
+# Bytes of an answer to a probe that travel: a status line fits.
+MAX_PROBE_BYTES: Final = 256
+
 
 class Kind(IntEnum):
     """What an entry is. A receiver skips kinds that it does not know."""
@@ -43,6 +46,7 @@ class Kind(IntEnum):
     QUERY = 9
     UNKNOWN = 10
     NOTICE = 11
+    PROBE = 12
 
 
 # The headers of entries and the bodies of records: `record`.
@@ -64,6 +68,8 @@ _STATE_KEY: Final = struct.Struct("!IB16s16sHH")
 #  UNKNOWN body: number of the query 32
 #  NOTICE body: many of  host 32 | is alive 8
 _NOTICE: Final = struct.Struct("!IB")
+#  PROBE body:  id 64 | what 8 | TCP flags 8 | sequence 32 | acknowledgment 32 | data
+_PROBE: Final = struct.Struct("!QBBII")
 
 _SERIAL_MASK: Final = 0xFFFF_FFFF
 
@@ -145,6 +151,20 @@ class Notice(NamedTuple):
     alive: bool
 
 
+class ProbeAnswer(NamedTuple):
+    """What a load-balancer member answered to a probe of the receiver."""
+
+    id: int
+    """Record of the probe."""
+    what: int
+    """0 a TCP segment, 1 an answer of another protocol, 2 an ICMP error."""
+    flags: int = 0
+    sequence: int = 0
+    acknowledgment: int = 0
+    payload: bytes = b""
+    """At most 256 bytes."""
+
+
 Entry = Union[
     Record,
     Touch,
@@ -157,6 +177,7 @@ Entry = Union[
     Query,
     Unknown,
     Notice,
+    ProbeAnswer,
 ]
 
 
@@ -239,6 +260,12 @@ def encode_notices(notices: Iterable[Notice]) -> bytes:
     return _entry(Kind.NOTICE, b"".join(_NOTICE.pack(*one) for one in notices))
 
 
+def encode_probe_answer(answer: ProbeAnswer) -> bytes:
+    """Build a PROBE entry."""
+    *numbers, payload = answer
+    return _entry(Kind.PROBE, _PROBE.pack(*numbers) + payload[:MAX_PROBE_BYTES])
+
+
 def decode_entries(data: memoryview, context: Context) -> Iterator[Entry]:
     """Read the entries of one packet, skipping those of unknown kinds.
 
@@ -316,6 +343,12 @@ def _decode_notices(body: memoryview, context: Context) -> Iterator[Entry]:
     return (Notice(host, bool(alive)) for host, alive in _read_all(_NOTICE, body))
 
 
+def _decode_probe(body: memoryview, context: Context) -> Iterator[Entry]:
+    id_, *numbers = read(_PROBE, body, 0)
+    payload = bytes(body[_PROBE.size :])
+    yield ProbeAnswer(checked_id(id_), *numbers, payload)
+
+
 _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = {
     Kind.RECORD: _decode_record,
     Kind.TOUCH: _decode_touches,
@@ -328,6 +361,7 @@ _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = 
     Kind.QUERY: _decode_query,
     Kind.UNKNOWN: _decode_unknown,
     Kind.NOTICE: _decode_notices,
+    Kind.PROBE: _decode_probe,
 }
 
 

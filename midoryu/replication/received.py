@@ -13,6 +13,7 @@ from midoryu.compat import SLOTS
 from midoryu.replication.entry import (
     Entry,
     Notice,
+    ProbeAnswer,
     Query,
     Record,
     Remove,
@@ -50,6 +51,8 @@ class Received:
     """Numbers of own questions that the sender cannot answer."""
     notices: list[Notice] = field(default_factory=list)
     """What a gateway says about its fellows."""
+    probe_answers: list[ProbeAnswer] = field(default_factory=list)
+    """What members answered to probes of this host."""
     refusal: Refusal | None = None
     """Why nothing was taken; already counted."""
 
@@ -71,3 +74,5 @@ class Received:
             self.queries.append(one)
         elif isinstance(one, Unknown):
             self.unknown.append(one.number)
+        elif isinstance(one, ProbeAnswer):
+            self.probe_answers.append(one)

@@ -210,6 +210,12 @@ class Replicator:
             self._schedule(peer)
         return datagrams
 
+    def pass_on(
+        self, answer: codec.ProbeAnswer, peer: int, now: float
+    ) -> list[Datagram]:
+        """Pass a member's answer on to the host that probes it; to send now."""
+        return self._tell(codec.encode_probe_answer(answer), (peer,), now)
+
     def _tell(self, entry: bytes, peers: Iterable[int], now: float) -> list[Datagram]:
         # Outside the stream: worth nothing when it comes late.
         return [

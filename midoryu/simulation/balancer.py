@@ -120,9 +120,9 @@ def vip_address(walk: Walk, device: int) -> int:
     """Return the VIP that a new connection called at a device."""
     address = walk.original_tuple4()[1]
     for translation in walk.translations:
-        if translation.device == device:
-            if translation.kind is TranslationKind.DESTINATION:
-                return address
+        is_own = translation.device == device
+        if is_own and translation.kind is TranslationKind.DESTINATION:
+            return address
         if translation.kind in (
             TranslationKind.DESTINATION,
             TranslationKind.FLOATING_DESTINATION,
@@ -212,6 +212,8 @@ def _answer_or_serve(
 
 def is_probe_reply(walk: Walk) -> bool:
     """Tell whether a packet answers what a device asked a member."""
+    if walk.hit is None:
+        walk.track()
     hit = walk.hit
     return (
         hit is not None

@@ -19,7 +19,7 @@ from midoryu.packet.address import (
     is_v4,
     link_local_of,
 )
-from midoryu.simulation import nat, neighbor
+from midoryu.simulation import balancer, nat, neighbor
 from midoryu.simulation.answer import Complaint, complain, deliver, refuse
 from midoryu.simulation.filter import Verdict, evaluate
 from midoryu.simulation.outcome import (
@@ -77,6 +77,8 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
         return filtered(walk, vport, verdict)
     walk.fields |= READ_IP_DST
     if _is_local(router, vport, headers.ip_dst):
+        if router.nat.balancing.vips and balancer.is_probe_reply(walk):
+            return Consumed(Reason.PROBE)
         return deliver(walk, vport)
     return _route(walk, router, vport)
 
