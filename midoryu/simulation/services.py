@@ -67,12 +67,20 @@ def serve(
     if not walk.is_ip:
         return None
     walk.fields |= READ_IP_DST
+    proxy = services.metadata
+    if (
+        proxy is not None
+        and vport.key == proxy.key
+        and walk.packet.nd_target in METADATA_ADDRESSES
+    ):
+        # Each host has one with these addresses: they must not find each other.
+        return Drop(Reason.LOCAL)
     address = headers.ip_dst
     if address not in services.addresses or walk.packet.vlan:
         return None
     walk.fields |= READ_PROTO
-    if address in METADATA_ADDRESSES and services.metadata is not None:
-        return _metadata(walk, services.metadata, vport)
+    if address in METADATA_ADDRESSES and proxy is not None:
+        return _metadata(walk, proxy, vport)
     if address in services.resolvers and _is_dns(walk):
         if walk.packet.ip_proto == protocol.TCP:
             return _reset(walk, vport)

@@ -109,6 +109,17 @@ def test_metadata_request_goes_to_the_proxy(to_router: bool) -> None:
     assert simulation.headers.ip_src == parse_ip("10.0.1.11")
 
 
+@pytest.mark.parametrize("source", [0, parse_ip("fe80::a9fe:a9fe")])
+def test_proxies_of_two_hosts_do_not_find_each_other(source: int) -> None:
+    frame = build.neighbor_solicitation(
+        sender_mac=parse_mac(PROXY),
+        sender_ip=source,
+        target_ip=parse_ip("fe80::a9fe:a9fe"),
+    )
+
+    assert enter(with_proxy(), frame, "web/meta").outcome == Drop(Reason.LOCAL)
+
+
 def test_other_ports_of_the_metadata_address_are_closed() -> None:
     simulation = enter(with_proxy(), tcp("169.254.169.254", 22, parse_mac(PROXY)))
 
