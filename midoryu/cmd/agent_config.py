@@ -40,6 +40,7 @@ _LIMITS = (
     "max_connections",
     "max_waiting",
     "max_waiting_per_vport",
+    "assumed_mtu_bytes",
     "max_fragmented",
     "max_fragment_bytes",
     "fragment_timeout_s",

@@ -77,6 +77,16 @@ OPTIONS: Final = [
         "large a value loses flow state.",
     ),
     cfg.IntOpt(
+        "assumed_mtu_bytes",
+        default=_DEFAULT.assumed_mtu_bytes,
+        min=0,
+        max=65535,
+        help="What machines may send whatever MTU their network has, 1500 say, when "
+        'nobody tells them a smaller one: routers then answer "fragmentation needed" '
+        'and "packet too big" wherever a link or tunnel carries less. 0 holds packets '
+        "only against links that are narrower than the way in.",
+    ),
+    cfg.IntOpt(
         "vport_rate_pps",
         default=_DEFAULT.vport_rate_pps,
         min=1,

@@ -22,6 +22,8 @@ class EngineConfig:
     """Keys of the flow-state authentication tag; the first one signs, all verify."""
     mtu_bytes: int = 1500
     """MTU of the underlay."""
+    assumed_mtu_bytes: int = 0
+    """What machines may send whatever MTU their network has; 0 trusts them."""
     tunnel_overhead_bytes: int = 42
     """What a tunnel adds around an inner IP packet (`topology.mtu`)."""
     vport_rate_pps: int = 4000

@@ -67,6 +67,7 @@ class Core:
         self.config = config
         self.topology = Topology()
         self.topology.default_mtu = config.mtu_bytes - config.tunnel_overhead_bytes
+        self.topology.assumed_mtu = config.assumed_mtu_bytes
         self.places = Places(self.topology)
         self.connections = ConnectionTable(
             max_connections=config.max_connections, lifetimes_s=config.lifetimes_s

@@ -37,7 +37,7 @@ def fit(
     Source: RFC 1191, section 3; RFC 1812, section 5.2.7.1; RFC 4443, section 3.2.
     """
     limit = router.mtus[leaving.key]
-    if limit >= router.mtus.get(entered.key, 0):
+    if limit >= max(router.assumed_mtu, router.mtus.get(entered.key, 0)):
         return None
     packet = walk.packet
     is_v6 = packet.eth_type == protocol.ETH_IPV6

@@ -65,6 +65,8 @@ class Topology:
         """Keys of hosts that a failure detector holds for dead."""
         self.default_mtu = DEFAULT_UNDERLAY_MTU - tunnel_overhead("gre", ipv6=False)
         """Largest IP packet that a tunnel carries whole, bytes; set once, at start."""
+        self.assumed_mtu = 0
+        """What may come in by any link, bytes; 0 where links keep to their MTU."""
         self._rows: dict[type, dict[int | str, Any]] = defaultdict(dict)
         self._by_device: dict[tuple[type, int], dict[int | str, Any]] = {}
         self._macs: dict[tuple[int, int], model.MacEntry] = {}

@@ -114,6 +114,7 @@ class RouterView:
     """A router with its vports, routes and NAT rules."""
 
     __slots__ = (
+        "assumed_mtu",
         "broadcasts",
         "clamps",
         "is_narrow",
@@ -128,11 +129,15 @@ class RouterView:
     def __init__(self, row: model.Router, topology: Topology) -> None:
         self.row = row
         self.vports = {vport.key: vport for vport in topology.vports_of(row.key)}
+        self.assumed_mtu = topology.assumed_mtu
+        """What may come in by any link, bytes; 0 where links keep to their MTU."""
         self.mtus = {
             key: vport_mtu(topology, vport) for key, vport in self.vports.items()
         }
         """Vport key -> MTU of its link, bytes."""
-        self.is_narrow = len(set(self.mtus.values())) > 1
+        smallest = min(self.mtus.values(), default=self.assumed_mtu)
+        largest = max(self.mtus.values(), default=smallest)
+        self.is_narrow = smallest < max(largest, self.assumed_mtu)
         """A packet that came by one link may be too large for another."""
         self.clamps = any(vport.mss_clamp for vport in self.vports.values())
         """A vport lowers the MSS option of TCP."""

@@ -46,10 +46,11 @@ def world(mtu: int = 1400, mss_clamp: int = 0, near_mtu: int = 1500) -> Builder:
     return b
 
 
-def run(b: Builder, body: Any) -> Simulation:
+def run(b: Builder, body: Any, assumed_mtu: int = 0) -> Simulation:
     router = f"02:aa:00:00:{b.key('r'):02x}:{b.key('wide'):02x}"
     packet = decode(bytes(Ether(src=VM, dst=router) / body))
     topology = b.topology()
+    topology.assumed_mtu = assumed_mtu
     vport = topology.vport(b.key("wide/vm1"))
     assert vport is not None
     what = World(topology, ConnectionTable(), NatTable())
@@ -148,3 +149,11 @@ def test_segments_behind_the_syn_have_a_flow_that_tells_them_from_syns() -> None
     assert done.fields & field.TCP_FLAGS
     assert not done.fields & field.UNMATCHABLE
     assert done.packet.headers.ip_dst == parse_ip(FAR[4])
+
+
+def test_machines_that_may_not_know_the_mtu_are_told_where_that_is_assumed() -> None:
+    b = world(mtu=1458, near_mtu=1458)
+    assert isinstance(run(b, udp(4, 1500, flags="DF")).outcome, Forward)
+    done = run(b, udp(4, 1500, flags="DF"), assumed_mtu=1500)
+    assert done.outcome == Consumed(Reason.TOO_BIG)
+    assert IP(done.emissions[0].frame[14:])[ICMP].nexthopmtu == 1458
