@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from midoryu.bench import world
+from midoryu.bench import rules, world
 from midoryu.bench.report import Figure
 from midoryu.bench.stage import Stage
 from midoryu.engine import state_lane
@@ -112,6 +112,12 @@ def run(
         "state receive": _receive,
         **{f"engine {kind}": _engine(kind) for kind in world.KINDS},
         f"engine + wire {_SNAT}": _engine(_SNAT, is_encoded=True),
+        f"filter, {rules.FEW} rules": rules.filtered(rules.FEW),
+        f"filter, {rules.MANY:,} rules": rules.filtered(rules.MANY),
+        f"filter, {rules.MANY:,} rules, groups of {rules.MEMBERS:,}": rules.filtered(
+            rules.MANY, members=rules.MEMBERS
+        ),
+        f"change of a group of {rules.MEMBERS:,}": rules.member_change(rules.MEMBERS),
     }
     for kind in world.KINDS:
         for event in rig.events(kind, _WARM):
