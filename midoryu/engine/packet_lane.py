@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import Final, Union
+from typing import Final, Union, get_args
 
 from midoryu.engine import (
     health,
@@ -31,7 +31,7 @@ from midoryu.engine.fragments import Refusal
 from midoryu.engine.waiting import Parked
 from midoryu.errors import DecodeError
 from midoryu.openflow import pipeline
-from midoryu.openflow.flow import Flow, InstallFlow, PacketOut
+from midoryu.openflow.flow import Action, Flow, InstallFlow, PacketOut
 from midoryu.packet import protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.fragment import lend, read_fragment
@@ -46,6 +46,7 @@ from midoryu.simulation.outcome import (
     Flood,
     Forward,
     NeighborWanted,
+    Outcome,
     Reason,
     Simulation,
     StateWanted,
@@ -63,6 +64,11 @@ ASK_INTERVAL_S: Final = 1.0
 _EMISSION_DEPTH: Final = 4
 _PROBE: Final = Consumed(Reason.PROBE)
 _NO_BINDING: Final = Drop(Reason.NO_BINDING)
+
+
+_COUNTED: Final = {
+    kind: f"outcome {kind.__name__.lower()}" for kind in get_args(Outcome)
+}
 
 
 class Again(Enum):
@@ -210,8 +216,9 @@ def _run(
             _run(core, event, packet, vport, effects=effects, now=now, again=again)
             return
         questions.ask(core, outcome.wanted, peers, effects, now)
-    core.counters[f"outcome {type(outcome).__name__.lower()}"] += 1
-    _learn(core, simulation, effects, now)
+    core.counters[_COUNTED[type(outcome)]] += 1
+    if simulation.learned:
+        _learn(core, simulation, effects, now)
     if isinstance(outcome, Blocked):
         kept = packet if packet.borrowed else None
         parked = Parked(event, vport.key, now, outcome.wanted, kept)
@@ -373,7 +380,7 @@ def _carry_out(
     installable = translation.is_installable(simulation)
     actions = outputs.actions
     if installable and actions:
-        actions = translation.rewrites(simulation) + actions
+        actions = _rewrites(simulation) + actions
     if installable and len(core.flows) < core.config.max_flows:
         tags = frozenset(simulation.tags).union(outputs.tags)
         flow = _flow(core, event, simulation, actions, connection, now)
@@ -409,6 +416,17 @@ def _outputs(
         template.outputs = translation.outputs(vports, core.places, in_port)
     assert isinstance(template.outputs, translation.Outputs)
     return template.outputs
+
+
+def _rewrites(simulation: Simulation) -> tuple[Action, ...]:
+    """List the actions that change a packet; siblings differ in their sources only."""
+    template = simulation.template
+    if template is None:
+        return translation.rewrites(simulation)
+    if template.rewrites is None:
+        template.rewrites = translation.around_source(simulation)
+    before, after = template.rewrites
+    return before + translation.new_source(simulation) + after
 
 
 def _returns(simulation: Simulation) -> bool:

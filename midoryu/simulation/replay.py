@@ -143,6 +143,7 @@ _SPECIAL: Final = (
 _ADDRESS_MAX: Final = (1 << 128) - 1
 _Key = tuple[int, ...]
 _Bounds = tuple[int, int]
+_Actions = tuple[tuple[int, ...], ...]
 
 
 class Lookup(NamedTuple):
@@ -161,6 +162,7 @@ class Template:
         "lookups",
         "masquerade",
         "outputs",
+        "rewrites",
         "simulation",
         "sources",
         "tags",
@@ -185,6 +187,8 @@ class Template:
         self.destinations = destinations
         self.outputs: object = None
         """Where the packet goes physically, noted by the engine."""
+        self.rewrites: Union[tuple[_Actions, _Actions], None] = None
+        """How it changes before and behind its source, noted by the engine."""
 
     def replay(
         self, packet: Packet, world: World, now: float

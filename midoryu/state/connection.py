@@ -184,6 +184,11 @@ def state_keys(connection: Connection) -> tuple[tuple[StateKey, Direction], ...]
             ((connection.ingress_device, proto, *forward), Direction.FORWARD),
             ((connection.egress_device, proto, *reverse(forward)), Direction.RETURN),
         )
+    if len(connection.translations) == 1:
+        (one,) = connection.translations
+        back = reverse(translate(forward, one))
+        if back != forward:
+            return _keys_around(connection, one.device, back)
     keys: dict[StateKey, Direction] = {
         (connection.ingress_device, proto, *forward): Direction.FORWARD  # 1
     }
@@ -202,6 +207,22 @@ def state_keys(connection: Connection) -> tuple[tuple[StateKey, Direction], ...]
     for device, tuple4 in returns:
         keys.setdefault((device, proto, *tuple4), Direction.RETURN)  # 4
     return tuple(keys.items())
+
+
+def _keys_around(
+    connection: Connection, device: int, back: FourTuple
+) -> tuple[tuple[StateKey, Direction], ...]:
+    """List the keys of a connection that one device translates."""
+    proto, forward = connection.ip_proto, connection.original
+    keys: list[tuple[StateKey, Direction]] = [
+        ((connection.ingress_device, proto, *forward), Direction.FORWARD)
+    ]
+    if device != connection.ingress_device:
+        keys.append(((device, proto, *forward), Direction.FORWARD))
+    keys.append(((connection.egress_device, proto, *back), Direction.RETURN))
+    if device != connection.egress_device:
+        keys.append(((device, proto, *back), Direction.RETURN))
+    return tuple(keys)
 
 
 def direction_of(connection: Connection, key: StateKey) -> Direction | None:

@@ -267,28 +267,29 @@ class NatTable:
             destination_port: destination port, or ICMP query type.
             reserved: address -> block -> bits of ports that are not given out.
         """
-        for mapping in self._mappings.get((router, ip_proto, source, source_port), ()):
-            pool = self._pools.get((router, mapping.address))
-            if (
-                pool is not None
-                and mapping.address in addresses
-                and pool.is_leased(mapping.port)
-                and pool.is_free_for(
-                    ip_proto, mapping.port, destination, destination_port
-                )
-            ):
-                return Picked(mapping.address, mapping.port)  # 1
+        mappings = self._mappings.get((router, ip_proto, source, source_port))
+        if mappings is not None:
+            for mapping in mappings:
+                there = (ip_proto, mapping.port, destination, destination_port)
+                if mapping.address in addresses and self._serves(
+                    router, mapping, *there
+                ):
+                    return Picked(mapping.address, mapping.port)  # 1
         # Where to look first need not be equal on all hosts: blocks are not.
         ends = (source, source_port, destination, destination_port, ip_proto)
         seed = mix(hash(ends) & 0xFFFF_FFFF_FFFF_FFFF)
+        free_at = self._free_port
+        own = self._own_address(router, addresses, source)
+        if own:
+            # Mostly this is it already.
+            port = free_at(router, own, ip_proto, source_port, seed, reserved)
+            if port is not None:
+                return Picked(own, port)  # 2
         for address in self._address_order(router, addresses, source):
+            port = free_at(router, address, ip_proto, source_port, seed, reserved)
+            if port is not None:
+                return Picked(address, port)  # 2
             pool = self._pools.get((router, address))
-            if pool is not None:
-                port = pool.pick_unused(
-                    ip_proto, source_port, seed, reserved.get(address, NOTHING)
-                )
-                if port is not None:
-                    return Picked(address, port)  # 2
             if (router, address) not in self._failed_until and (
                 pool is None or pool.can_grow
             ):
@@ -306,6 +307,45 @@ class NatTable:
                 if port is not None:
                     return Picked(address, port)  # 3
         return Exhausted(router)
+
+    def _serves(
+        self,
+        router: int,
+        mapping: _Mapping,
+        ip_proto: int,
+        port: int,
+        destination: int,
+        destination_port: int,
+    ) -> bool:
+        """Tell whether an endpoint's mapping can be used for one more destination."""
+        pool = self._pools.get((router, mapping.address))
+        return (
+            pool is not None
+            and pool.is_leased(port)
+            and pool.is_free_for(ip_proto, port, destination, destination_port)
+        )
+
+    def _own_address(self, router: int, addresses: tuple[int, ...], source: int) -> int:
+        """Return the NAT address that a source has, 0 for none."""
+        paired = self._paired.get((router, source))
+        if paired is None or paired.address not in addresses:
+            return 0
+        return paired.address
+
+    def _free_port(
+        self,
+        router: int,
+        address: int,
+        ip_proto: int,
+        wanted: int,
+        seed: int,
+        reserved: Mapping[int, Mapping[int, int]],
+    ) -> int | None:
+        """Find a port of one address that no endpoint uses."""
+        pool = self._pools.get((router, address))
+        if pool is None:
+            return None
+        return pool.pick_unused(ip_proto, wanted, seed, reserved.get(address, NOTHING))
 
     # -- use
 
@@ -356,6 +396,24 @@ class NatTable:
     def _uses_of(self, connection: Connection) -> tuple[_Use, ...]:
         """List the ports that a record uses, also where the outside spoke first."""
         routers = self.inbound.routers
+        if len(connection.translations) == 1 and not routers:
+            device, kind, address, port = connection.translations[0]
+            if kind is not TranslationKind.SOURCE:
+                return ()
+            source, destination, source_port, there = connection.original
+            proto = connection.ip_proto
+            return (
+                _Use(
+                    device,
+                    proto,
+                    source,
+                    source_port,
+                    address,
+                    port,
+                    destination,
+                    there,
+                ),
+            )
         return tuple(
             use
             for use in _uses(connection, routers)

@@ -218,9 +218,12 @@ class PortPool:
 
     def _blocks_from(self, seed: int) -> Iterator[int]:
         """Go through the leased blocks, from a place that the seed names."""
-        count = len(self.blocks)
-        for index in range(seed >> 8, (seed >> 8) + count):
-            yield self.blocks[index % count]
+        blocks = self.blocks
+        count = len(blocks)
+        if count:
+            start = (seed >> 8) % count
+            for index in range(start - count, start):
+                yield blocks[index]
 
 
 def _some_bit(bits: int, seed: int) -> int:

@@ -152,7 +152,7 @@ class ConnectionTable:
             return ()
         self._records[connection.id] = connection
         self._intern(connection)
-        keys = tuple(key for key, _ in state_keys(connection))
+        keys = tuple([key for key, _ in state_keys(connection)])
         self._claim(connection, keys)
         if connection.phase in UNREPLIED:
             self._enter_unreplied(connection.id)
@@ -252,9 +252,9 @@ class ConnectionTable:
         self._queue(connection)
 
     def _claim(self, connection: Connection, keys: Iterable[StateKey]) -> None:
-        for _, kind, address, _ in connection.translations:
-            if kind is TranslationKind.DESTINATION:
-                self.targets[address] = self.targets.get(address, 0) + 1
+        for one in connection.translations:
+            if one.kind is TranslationKind.DESTINATION:
+                self.targets[one.address] = self.targets.get(one.address, 0) + 1
         index, exact = self._index, self._exact
         for key in keys:
             code = hash(key)

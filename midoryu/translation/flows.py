@@ -156,17 +156,37 @@ def rewrites(simulation: Simulation) -> tuple[Action, ...]:
         actions.append((flow.SET_ETH_SRC, after.eth_src))
     if after.eth_dst != before.eth_dst:
         actions.append((flow.SET_ETH_DST, after.eth_dst))
-    if after.ip_src != before.ip_src:
-        actions.append((flow.SET_IP_SRC, after.ip_src))
+    actions += new_source(simulation)
     if after.ip_dst != before.ip_dst:
         actions.append((flow.SET_IP_DST, after.ip_dst))
-    if after.l4_src != before.l4_src:
-        actions.append((flow.SET_L4_SRC, after.l4_src, proto))
     if after.l4_dst != before.l4_dst:
         actions.append((flow.SET_L4_DST, after.l4_dst, proto))
     if after.ip_tos != before.ip_tos:
         actions.append((flow.SET_TOS, after.ip_tos))
     return tuple(actions)
+
+
+def new_source(simulation: Simulation) -> tuple[Action, ...]:
+    """List the actions that change the source address and port."""
+    before, after = simulation.packet.headers, simulation.headers
+    port: Action = (flow.SET_L4_SRC, after.l4_src, simulation.packet.ip_proto)
+    if after.ip_src == before.ip_src:
+        return (port,) if after.l4_src != before.l4_src else ()
+    address: Action = (flow.SET_IP_SRC, after.ip_src)
+    return (address, port) if after.l4_src != before.l4_src else (address,)
+
+
+def around_source(
+    simulation: Simulation,
+) -> tuple[tuple[Action, ...], tuple[Action, ...]]:
+    """Return what `rewrites` lists before and behind the change of the source."""
+    actions, own = rewrites(simulation), new_source(simulation)
+    if not own:
+        kinds = (flow.SET_IP_DST, flow.SET_L4_DST, flow.SET_TOS)
+        at = next((n for n, one in enumerate(actions) if one[0] in kinds), len(actions))
+        return actions[:at], actions[at:]
+    at = actions.index(own[0])
+    return actions[:at], actions[at + len(own) :]
 
 
 def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:

@@ -165,8 +165,8 @@ def test_translated_packet_has_all_fields_set() -> None:
 
     assert translation.rewrites(simulation) == (
         (flow.SET_IP_SRC, parse_ip("192.0.2.1")),
-        (flow.SET_IP_DST, parse_ip("192.0.2.2")),
         (flow.SET_L4_SRC, 1, 6),
+        (flow.SET_IP_DST, parse_ip("192.0.2.2")),
         (flow.SET_L4_DST, 2, 6),
         (flow.SET_TOS, 0xB8),
     )
