@@ -294,16 +294,24 @@ class NatTable:
                 pool is None or pool.can_grow
             ):
                 return NeedLease(router, address)
+        ends = (ip_proto, destination, destination_port)
+        return self._pick_shared(router, addresses, source, ends, seed, reserved)
+
+    def _pick_shared(
+        self,
+        router: int,
+        addresses: tuple[int, ...],
+        source: int,
+        ends: tuple[int, int, int],
+        seed: int,
+        reserved: Mapping[int, Mapping[int, int]],
+    ) -> PickResult:
+        """Choose a port that others use, but not for this destination."""
         for address in self._address_order(router, addresses, source):
             pool = self._pools.get((router, address))
             if pool is not None:
-                port = pool.pick_shared(
-                    ip_proto,
-                    destination,
-                    destination_port,
-                    seed,
-                    reserved.get(address, NOTHING),
-                )
+                bits = reserved.get(address, NOTHING)
+                port = pool.pick_shared(*ends, seed, bits)
                 if port is not None:
                     return Picked(address, port)  # 3
         return Exhausted(router)
