@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 
@@ -91,3 +92,33 @@ def test_the_mss_of_a_connection_is_clamped(lab: Lab, family: int, mss: int) -> 
     # The option kind 2, length 4, then the size.
     option = struct.pack("!BBH", 2, 4, mss)
     assert any(option in frame.data for frame in capture.frames())
+
+
+@pytest.fixture(scope="module")
+def tunnel(module_lab: LabMaker) -> Lab:
+    return module_lab(LABS / "mtu-tunnel.yaml")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_tunnel_carries_what_the_underlay_leaves_and_says_so(
+    tunnel: Lab, family: int
+) -> None:
+    fits = str(1458 - HEADERS[family])
+    assert pings(tunnel, "vm1", FAR[family], "-M", "do", "-s", fits) == 3
+    size = str(1500 - HEADERS[family])
+    command = ["ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", size, FAR[family]]
+
+    text = tunnel.exec("vm1", command, check=False).stdout
+
+    assert re.search(r"mtu\s*=\s*1458", text), text
+
+
+def test_tcp_finds_its_way_through_the_tunnel(tunnel: Lab) -> None:
+    forget(tunnel)
+    server = tunnel.popen("vm2", ["iperf3", "-s", "-1"])
+    assert wait(lambda: "5201" in tunnel.exec("vm2", ["ss", "-Hltn"]).stdout)
+
+    text = tunnel.exec("vm1", ["iperf3", "-J", "-t", "2", "-c", FAR[4]], timeout=20)
+
+    server.wait(timeout=10)
+    assert json.loads(text.stdout)["end"]["sum_received"]["bytes"] > 1_000_000
