@@ -4,7 +4,8 @@
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
 way: `port` (port security), `filter` (chains), `nat`, `neighbor` (ARP and ND), `answer`
-(ICMP errors and replies). `walk` is the packet under way: its headers, what was read,
+(ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
+advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under way: its headers, what was read,
 what was learned.
 
 It decides where a packet leaves and how it looks then. It never changes what it is
@@ -14,7 +15,9 @@ tunnel keys or tables.
 
 Invariants:
 
-* A header field that was not read does not change the outcome.
+* A header field that was not read does not change the outcome. But for sources that
+  cannot be (loopback, a router's own): they are dropped where a packet of theirs is
+  looked at, and no flow is narrowed for their sake.
 * Everything that was looked up, found or not, is in the tags.
 
 Fragments: only the first one of a datagram has ports. A walk notes when they were asked
@@ -27,6 +30,11 @@ smaller than the one that it came by (`size`); the flow then checks the size.
 The order of things in a router: DNAT (and the undoing of SNAT), ingress chain, local
 addresses, route, TTL, egress chain, SNAT (and the undoing of DNAT), next hop. Filters
 thus see the addresses of the inside, as in Linux.
+
+A refusal that is told (`reject`) comes from a router itself, and from a network as if
+the destination had answered. Where rules changed since a connection was let in, its
+packets are asked anew as its first one was, return packets by the chain of the other
+way; what a stateless rule accepts is not tracked.
 
 ARP and neighbour discovery pass chains unless a rule names them (by `ethertype: arp`
 or by their ICMPv6 types); what a router itself says (ICMP errors, echo replies, ARP)

@@ -31,8 +31,24 @@ def test_pointer_goes_back_to_an_earlier_name() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"\x03ww", b"\xc0", b"\xc0\x00", b"\x01a\xc0\x00", b"\x40" + b"a" * 70],
-    ids=["nothing", "cut", "half a pointer", "itself", "a circle", "long label"],
+    [
+        b"",
+        b"\x03ww",
+        b"\xc0",
+        b"\xc0\x00",
+        b"\xc0\x02\x01a\0",
+        b"\x01a\xc0\x00",
+        b"\x40" + b"a" * 70,
+    ],
+    ids=[
+        "nothing",
+        "cut",
+        "half a pointer",
+        "itself",
+        "forward",
+        "a circle",
+        "long label",
+    ],
 )
 def test_garbage_is_refused(message: bytes) -> None:
     with pytest.raises(DecodeError):

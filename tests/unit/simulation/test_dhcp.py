@@ -19,9 +19,11 @@ OWN = parse_ip("10.0.1.11") & 0xFFFF_FFFF
 WRONG = parse_ip("10.0.1.99") & 0xFFFF_FFFF
 
 
-def ask(b: Builder, kind: int, *, source: str = NOBODY, **fields: Any) -> Simulation:
+def ask(
+    b: Builder, kind: int, *, source: str = NOBODY, mac: int = MAC, **fields: Any
+) -> Simulation:
     options = {53: bytes((kind,)), **fields.pop("options", {})}
-    request = dhcp4.Message(dhcp4.BOOT_REQUEST, 7, MAC, options=options, **fields)
+    request = dhcp4.Message(dhcp4.BOOT_REQUEST, 7, mac, options=options, **fields)
     data = dhcp4.encode(request)
     return enter(b, udp(data, ports=(68, 67), source=source, destination=ALL))
 
@@ -135,3 +137,7 @@ def test_vport_without_an_address_there_is_left_to_others() -> None:
     frame = udp(dhcp4.encode(request), ports=(68, 67), source=NOBODY, destination=ALL)
 
     assert isinstance(enter(b, frame, "web/c").outcome, Flood)
+
+
+def test_client_behind_a_vport_is_left_to_others() -> None:
+    assert isinstance(ask(served(), dhcp4.DISCOVER, mac=MAC + 1).outcome, Flood)
