@@ -229,10 +229,8 @@ def _run(
         return
     if not isinstance(outcome, (Forward, Flood)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
-    if again is not Again.LAST and outcome == _NO_BINDING:
-        core.unsolicited.note(event, vport.key, simulation, now)
-    if simulation.logs:
-        rule_log.write(core, vport.key, simulation, effects, now)
+    if simulation.logs or outcome == _NO_BINDING:
+        _note(core, event, vport, simulation, effects=effects, now=now)
     connection = _commit(core, simulation, effects, now)
     if _must_wait(core, simulation, connection):
         held = core.held.put(connection, now + core.config.hold_first_packet_s)
@@ -252,6 +250,20 @@ def _speak(core: Core, simulation: Simulation, effects: Effects, now: float) -> 
     if simulation.lookup is not None:
         for emission in resolving.ask(core, simulation.lookup, effects, now):
             emit(core, emission, effects, now)
+
+
+def _note(
+    core: Core,
+    event: PacketIn,
+    vport: Vport,
+    simulation: Simulation,
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Keep what is of use later: lines for the log, a SYN that nobody waits for."""
+    core.unsolicited.note(event, vport.key, simulation, now)
+    rule_log.write(core, vport.key, simulation, effects, now)
 
 
 def _must_wait(core: Core, simulation: Simulation, connection: int) -> bool:

@@ -5,8 +5,8 @@
 device to device; each device has its file: `network`, `router`; what devices do on the
 way: `port` (port security), `filter` (chains), `nat`, `neighbor` (ARP and ND), `answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
-advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under way: its headers, what was read,
-what was learned.
+advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under
+way: its headers, what was read, what was learned.
 
 It decides where a packet leaves and how it looks then. It never changes what it is
 given: topology, connection records and NAT tables are read only, so a simulation that

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Union
 
+from midoryu.packet import field
 from midoryu.packet.address import Prefix
 from midoryu.simulation import balancer
 from midoryu.simulation.answer import Complaint, complain, deliver
@@ -149,7 +150,7 @@ def outbound(  # noqa: C901
         return None
     # An error from inside is of the endpoint that it is about (RFC 5508, REQ-5).
     source = walk.tuple4()[0] if walk.is_error else walk.headers.ip_src
-    walk.fields |= READ_IP_SRC
+    walk.fields |= READ_IP_SRC | (field.PAYLOAD if walk.is_error else 0)
     if (
         walk.hit is None
         and _may_answer(walk, router, source)

@@ -51,14 +51,28 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
     """
     walk.tags.add(device_tag(router.row.key))
     walk.arrive()
-    packet, headers = walk.packet, walk.headers
     if not router.row.up:
         return Drop(Reason.ADMIN_DOWN)
-    if packet.vlan:
-        return Drop(Reason.NOT_IP)
-    if walk.is_neighbor_talk:
+    if walk.is_neighbor_talk and not walk.packet.vlan:
         return _talk(walk, router, vport)
-    if not walk.is_ip:
+    ended = _unroutable(walk, router, vport) or nat.inbound(walk, router, vport)
+    if ended is not None:
+        return ended
+    verdict = evaluate(walk, router.row.ingress_chain)
+    if verdict is not Verdict.ACCEPT:
+        return filtered(walk, vport, verdict)
+    walk.fields |= READ_IP_DST
+    if _is_local(router, vport, walk.headers.ip_dst):
+        if router.nat.balancing.vips and balancer.is_probe_reply(walk):
+            return Consumed(Reason.PROBE)
+        return deliver(walk, vport)
+    return _route(walk, router, vport)
+
+
+def _unroutable(walk: Walk, router: RouterView, vport: Vport) -> Union[Outcome, None]:
+    """Drop what a router does not take, whatever its rules say."""
+    headers = walk.headers
+    if walk.packet.vlan or not walk.is_ip:
         return Drop(Reason.NOT_IP)
     walk.fields |= field.ETH_DST
     if headers.eth_dst != vport.mac:
@@ -69,18 +83,7 @@ def forward(walk: Walk, router: RouterView, vport: Vport) -> Next:
         return Drop(Reason.NOT_ROUTED)
     if is_martian(headers.ip_dst) or _has_bad_source(walk, router):
         return Drop(Reason.MARTIAN)
-    ended = nat.inbound(walk, router, vport)
-    if ended is not None:
-        return ended
-    verdict = evaluate(walk, router.row.ingress_chain)
-    if verdict is not Verdict.ACCEPT:
-        return filtered(walk, vport, verdict)
-    walk.fields |= READ_IP_DST
-    if _is_local(router, vport, headers.ip_dst):
-        if router.nat.balancing.vips and balancer.is_probe_reply(walk):
-            return Consumed(Reason.PROBE)
-        return deliver(walk, vport)
-    return _route(walk, router, vport)
+    return None
 
 
 def _has_bad_source(walk: Walk, router: RouterView) -> bool:
@@ -133,12 +136,8 @@ def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
     if is_link_local(headers.ip_dst) or is_link_local(headers.ip_src):
         return Drop(Reason.NOT_ROUTED)
     route = _find_route(walk, router)
-    if route is None:
-        return complain(walk, vport, Complaint.NO_ROUTE, Reason.NO_ROUTE)
-    if route.kind is RouteKind.BLACKHOLE:
-        return Drop(Reason.BLACKHOLE)
-    if route.kind is RouteKind.REJECT:
-        return complain(walk, vport, Complaint.PROHIBITED, Reason.ROUTE_REJECT)
+    if route is None or route.kind is not RouteKind.FORWARD:
+        return _no_way(walk, vport, route)
     if headers.ip_ttl <= 1:
         return complain(walk, vport, Complaint.TTL_EXCEEDED, Reason.TTL_EXCEEDED)
     headers.ip_ttl -= 1
@@ -160,6 +159,18 @@ def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
     if ended is not None:
         return ended
     return _resolve(walk, router, leaving, next_hop)
+
+
+def _no_way(walk: Walk, vport: Vport, route: Union[Route, None]) -> Outcome:
+    """End a packet that no route takes on; a blackhole is silent.
+
+    Source: RFC 1812, section 5.2.7.1.
+    """
+    if route is None:
+        return complain(walk, vport, Complaint.NO_ROUTE, Reason.NO_ROUTE)
+    if route.kind is RouteKind.BLACKHOLE:
+        return Drop(Reason.BLACKHOLE)
+    return complain(walk, vport, Complaint.PROHIBITED, Reason.ROUTE_REJECT)
 
 
 def _find_route(walk: Walk, router: RouterView) -> Union[Route, None]:
