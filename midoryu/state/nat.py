@@ -270,10 +270,8 @@ class NatTable:
         mappings = self._mappings.get((router, ip_proto, source, source_port))
         if mappings is not None:
             for mapping in mappings:
-                there = (ip_proto, mapping.port, destination, destination_port)
-                if mapping.address in addresses and self._serves(
-                    router, mapping, *there
-                ):
+                use = (ip_proto, mapping.port, destination, destination_port)
+                if mapping.address in addresses and self._serves(router, mapping, *use):
                     return Picked(mapping.address, mapping.port)  # 1
         # Where to look first need not be equal on all hosts: blocks are not.
         ends = (source, source_port, destination, destination_port, ip_proto)
@@ -294,15 +292,15 @@ class NatTable:
                 pool is None or pool.can_grow
             ):
                 return NeedLease(router, address)
-        ends = (ip_proto, destination, destination_port)
-        return self._pick_shared(router, addresses, source, ends, seed, reserved)
+        there = (ip_proto, destination, destination_port)
+        return self._pick_shared(router, addresses, source, there, seed, reserved)
 
     def _pick_shared(
         self,
         router: int,
         addresses: tuple[int, ...],
         source: int,
-        ends: tuple[int, int, int],
+        there: tuple[int, int, int],
         seed: int,
         reserved: Mapping[int, Mapping[int, int]],
     ) -> PickResult:
@@ -311,7 +309,7 @@ class NatTable:
             pool = self._pools.get((router, address))
             if pool is not None:
                 bits = reserved.get(address, NOTHING)
-                port = pool.pick_shared(*ends, seed, bits)
+                port = pool.pick_shared(*there, seed, bits)
                 if port is not None:
                     return Picked(address, port)  # 3
         return Exhausted(router)
