@@ -14,6 +14,7 @@ from midoryu.cli.output import print_json
 from midoryu.cli.port import describe_ports
 from midoryu.errors import TopologyError
 from midoryu.nsdb.export import topology
+from midoryu.nsdb.file_balancer import endpoint
 from midoryu.nsdb.item import items_of
 
 Lines = Iterator[str]
@@ -77,14 +78,22 @@ def _devices(view: _View, table: str, section: str) -> dict[str, Any]:
     rows = sorted(view.tables[table].rows.values(), key=lambda row: str(row.name))
     for row in rows:
         detail = {k: v for k, v in words.get(row.name, {}).items() if k != "ports"}
+        written = words.get(row.name, {}).get("ports", {})
         ports = {
-            str(port["port"]).partition("/")[2]: _port_words(port)
+            str(port["port"]).partition("/")[2]: {
+                **_port_words(port),
+                **_sizes(written.get(str(port["port"]).partition("/")[2], {})),
+            }
             for port in view.ports
             if str(port["port"]).partition("/")[0] == row.name
         }
         leases = _leases(row, view.tables) if table == "Router" else {}
         found[row.name] = {"key": row.key, "ports": ports, **detail, **leases}
     return found
+
+
+def _sizes(port: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: port[key] for key in ("mtu", "mss_clamp") if key in port}
 
 
 def _leases(router: Any, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,6 +131,31 @@ def _section(name: str) -> Callable[[_View], dict[str, Any]]:
     return lambda view: dict(view.words.get(name, {}))
 
 
+def _balancers(view: _View) -> dict[str, Any]:
+    """Show balancers, each member with what its monitor found."""
+    found = {}
+    health = _health(view.tables)
+    for name, detail in view.words.get("balancers", {}).items():
+        members = []
+        for member in detail.get("members", ()):
+            words = dict(member) if isinstance(member, dict) else {"address": member}
+            state = "not watched" if "monitor" not in detail else "unknown"
+            members.append({**words, "health": health.get((name, words["address"]), state)})
+        found[name] = {**detail, "members": members}
+    return found
+
+
+def _health(tables: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    found = {}
+    for row in tables["Member_Status"].rows.values():
+        member = row.member
+        port = member.l4_port[0] if member.l4_port else None
+        where = endpoint({"address": member.address, "l4_port": port})
+        word = "up" if row.up else "down"
+        found[member.pool.name, where] = f"{word} (seen by {row.host.name})"
+    return found
+
+
 def _sets(view: _View) -> dict[str, Any]:
     return dict(describe_sets(view.tables))
 
@@ -132,6 +166,7 @@ _KINDS: Final[dict[str, Callable[[_View], dict[str, Any]]]] = {
     "chain": _section("chains"),
     "group": _section("groups"),
     "ingress-set": _sets,
+    "balancer": _balancers,
     "host": _hosts,
 }
 

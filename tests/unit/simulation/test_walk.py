@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.packet.codec import decode
+from midoryu.packet.fragment import lend, split
 from midoryu.simulation.walk import Walk
 from midoryu.state.connection import Connection, Phase, reverse
 from midoryu.topology.model import CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_RELATED
@@ -125,3 +128,60 @@ def test_asking_whether_it_is_a_fragment_is_reading() -> None:
 
     assert not walk.is_later_fragment
     assert walk.fields & field.IP_FRAG
+
+
+def fragments(src: str, dst: str) -> list[bytes]:
+    """Make the fragments of a large UDP datagram."""
+    whole = decode(frames.udp(src=src, dst=dst, payload=bytes(2000)))
+    return split(whole, 1280, 7)
+
+
+ENDS = [(frames.IP_1, frames.IP_2), (frames.IP6_1, frames.IP6_2)]
+
+
+@pytest.mark.parametrize(("src", "dst"), ENDS)
+def test_fragment_whose_ports_nobody_asks_for_needs_no_first_one(
+    src: str, dst: str
+) -> None:
+    for frame in fragments(src, dst):
+        walk = walk_of(frame)
+        assert not walk.is_neighbor_talk
+        assert not walk.needs_first
+
+
+@pytest.mark.parametrize(("src", "dst"), ENDS)
+def test_fragment_that_is_tracked_needs_the_first_one(src: str, dst: str) -> None:
+    for frame in fragments(src, dst):
+        walk = walk_of(frame)
+        walk.track()
+        assert walk.needs_first
+        assert walk.fields & field.IP_FRAG
+
+
+@pytest.mark.parametrize(("src", "dst"), ENDS)
+def test_only_a_later_fragment_without_borrowed_ports_lacks_them(
+    src: str, dst: str
+) -> None:
+    first, later = (decode(frame) for frame in fragments(src, dst)[:2])
+    overlay = Overlay(two_networks(V4))
+    lacks = [
+        Walk(packet, overlay.vport("a/vm1"), overlay.world).is_later_fragment
+        for packet in (first, later, lend(later, first))
+    ]
+    assert lacks == [False, True, False]
+
+
+def test_protocol_of_an_ipv6_packet_is_read_with_its_being_a_fragment() -> None:
+    """A switch sees protocol 44 in later fragments."""
+    for (src, dst), has_frag in zip(ENDS, (False, True)):
+        walk = walk_of(frames.udp(src=src, dst=dst))
+        walk.read_protocol()
+        assert bool(walk.fields & field.IP_FRAG) is has_frag
+        assert not walk.needs_first
+
+
+def test_a_borrowed_tuple_is_that_of_the_first_fragment() -> None:
+    first, later = (decode(frame) for frame in fragments(*ENDS[0]))
+    overlay = Overlay(two_networks(V4))
+    lent = Walk(lend(later, first), overlay.vport("a/vm1"), overlay.world)
+    assert lent.tuple4() == (*ips(frames.IP_1, frames.IP_2), 1000, 53)
