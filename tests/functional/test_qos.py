@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bandwidth limits and DSCP marks on real switches, measured with iperf3."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from midoryu.lab.lab import Lab
+from midoryu.packet.codec import decode
+from tests.functional.lab_tools import LABS, LabMaker, pings, wait
+
+SLOW, NEAR, FAST = "10.0.1.11", "10.0.1.12", "10.0.1.21"
+
+
+@pytest.fixture(scope="module")
+def lab(module_lab: LabMaker) -> Lab:
+    return module_lab(LABS / "qos.yaml")
+
+
+def megabits(lab: Lab, client: str, server: str, ip: str, *options: str) -> float:
+    """Measure what the server got each second, once the burst is used up."""
+    serving = lab.popen(server, "iperf3 -s -1 -J")
+    assert wait(lambda: ":5201" in lab.exec(server, "ss -Hltn").stdout)
+    lab.exec(client, ["iperf3", "-c", ip, "-t", "6", *options], check=False)
+    text, _ = serving.communicate(timeout=20)
+    seconds = [one["sum"] for one in json.loads(text)["intervals"]][2:6]
+    got = sum(one["bytes"] for one in seconds)
+    return float(got * 8 / sum(one["seconds"] for one in seconds) / 1e6)
+
+
+UDP = ("-u", "-b", "20M", "-l", "1200")
+
+
+@pytest.mark.parametrize("options", [(), UDP], ids=["TCP", "UDP"])
+@pytest.mark.parametrize("peer", ["fast", "near"])
+def test_what_comes_from_a_limited_machine_is_held_to_10_megabits(
+    lab: Lab, peer: str, options: tuple[str, ...]
+) -> None:
+    rate = megabits(lab, "slow", peer, FAST if peer == "fast" else NEAR, *options)
+
+    assert 8 <= rate <= 11
+
+
+@pytest.mark.parametrize("options", [(), UDP], ids=["TCP", "UDP"])
+@pytest.mark.parametrize("peer", ["fast", "near"])
+def test_what_goes_to_a_limited_machine_is_held_to_10_megabits(
+    lab: Lab, peer: str, options: tuple[str, ...]
+) -> None:
+    assert 8 <= megabits(lab, peer, "slow", SLOW, *options) <= 11
+
+
+def test_others_are_not_held_at_all(lab: Lab) -> None:
+    assert megabits(lab, "near", "fast", FAST, "-b", "30M") > 20
+
+
+@pytest.mark.parametrize("ip", [FAST, "fd00:1::21"], ids=["IPv4", "IPv6"])
+def test_packets_of_a_marked_machine_arrive_with_the_mark(lab: Lab, ip: str) -> None:
+    with lab.capture("fast", expression="icmp or icmp6") as capture:
+        assert pings(lab, "slow", ip) == 3
+        assert pings(lab, "near", ip) == 3
+
+    marks: dict[int, set[int]] = {}
+    for frame in capture.frames():
+        headers = decode(frame.data).headers
+        # Echo requests; what neighbours ask each other is the machines' own too.
+        if headers.l4_src in (8, 128):
+            source = headers.ip_src & 0xFF
+            marks.setdefault(source, set()).add(headers.ip_tos >> 2)
+    assert marks == ({0x11: {10}, 0x12: {0}} if ":" in ip else {11: {10}, 12: {0}})
