@@ -78,6 +78,9 @@ ONF_TCP_FLAGS: Final = 0xFFFF_0000 | 42 << 9 | 6
 ONF_EXPERIMENTER: Final = 0x4F4E_4600
 
 
+# A block of ports is matched as a port with a mask, which comes behind the value.
+_BLOCK_MASK: Final = 0x3FF << field.PORT_BLOCK_SHIFT
+
 # Room below the last field, so that a right shift within it is a left shift here.
 _GUARD_BITS: Final = 8
 
@@ -86,7 +89,7 @@ class _Part(NamedTuple):
     """One OXM field that stands for (some bits of) one of our fields."""
 
     header: int
-    """OXM header without mask."""
+    """OXM header, with a mask for a block of ports alone."""
     places: tuple[tuple[int, int], ...]
     """(mask of our value, left shift within the OXM value; negative is right)."""
 
@@ -158,7 +161,7 @@ def encode_match(match: Match) -> bytes:
         eth_type = values[_rank(fields, 3)]
         if fields & field.IP_PROTO:
             ip_proto = values[_rank(fields, 6)]
-            if not fields & field.L4:
+            if not fields & (field.L4 | field.PORT_BLOCK):
                 ip_proto = -1
     size, number, places = _layout(fields, eth_type, ip_proto)
     for index, mask, shift in places:
@@ -194,6 +197,8 @@ def _layout(fields: int, eth_type: int, ip_proto: int) -> _Layout:
         left -= 32
         template |= part.header << left
         left -= (part.header & 0xFF) * 8
+        if part.header & HAS_MASK:
+            template |= _BLOCK_MASK << left
         places += [(index, mask, left + shift) for mask, shift in part.places]
     return _Layout(size, template, tuple(places))
 
@@ -202,6 +207,9 @@ def _parts(bit: int, eth_type: int, ip_proto: int) -> tuple[_Part, ...]:
     simple = _SIMPLE.get(bit)
     if simple is not None:
         return simple
+    if bit == field.PORT_BLOCK and ip_proto in L4_DST:
+        header = L4_DST[ip_proto] & ~0xFF | HAS_MASK | 4
+        return (_Part(header, ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)),)
     header = _BY_ETH_TYPE.get((bit, eth_type)) or _BY_IP_PROTO.get((bit, ip_proto))
     if header is None:
         (name,) = field.names(bit)
@@ -331,6 +339,9 @@ def _take(values: dict[int, int], header: int, value: int, mask: int | None) -> 
     meaning = _MEANING.get(header)
     if meaning is None:
         raise DecodeError(f"unknown match field {header:#010x}")
+    if meaning.bit == field.L4_DST and mask == _BLOCK_MASK:
+        meaning = _Meaning(field.PORT_BLOCK, _BLOCK_MASK, 0)
+        value >>= field.PORT_BLOCK_SHIFT
     if mask is not None and mask & meaning.full_mask != meaning.full_mask:
         raise DecodeError(f"match field {header:#010x} with mask {mask:#x}")
     if meaning.bit in values:

@@ -33,6 +33,9 @@ ICMP_ID: Final = 1 << 16
 PAYLOAD: Final = 1 << 17
 # A register of the switch: the packet is larger than its way allows.
 TOO_LARGE: Final = 1 << 18
+# The upper ten bits of L4_DST: which block of 64 ports the destination is in.
+PORT_BLOCK: Final = 1 << 19
+PORT_BLOCK_SHIFT: Final = 6
 
 UNMATCHABLE: Final = ICMP_ID | PAYLOAD
 L4: Final = L4_SRC | L4_DST
@@ -58,6 +61,7 @@ NAMES: Final[tuple[tuple[int, str], ...]] = (
     (ICMP_ID, "icmp_id"),
     (PAYLOAD, "payload"),
     (TOO_LARGE, "too_large"),
+    (PORT_BLOCK, "port_block"),
 )
 
 

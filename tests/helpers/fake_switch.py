@@ -35,7 +35,7 @@ _IP_FIELDS: Final = (
     | field.IP_FRAG
     | field.IP_TTL
 )
-_NEEDS_PROTO: Final = field.L4 | field.TCP_FLAGS | field.ND_TARGET
+_NEEDS_PROTO: Final = field.L4 | field.PORT_BLOCK | field.TCP_FLAGS | field.ND_TARGET
 # A table behind a packet-out: none.
 _NO_TABLE: Final = -1
 
@@ -317,6 +317,7 @@ _READ: Final[dict[int, Callable[[_Passage], int]]] = {
     field.ND_TARGET: lambda p: p.packet.nd_target,
     field.TUNNEL_KEY: lambda p: p.tunnel_key,
     field.TOO_LARGE: lambda p: p.too_large,
+    field.PORT_BLOCK: lambda p: p.packet.headers.l4_dst >> field.PORT_BLOCK_SHIFT,
 }
 
 

@@ -71,6 +71,10 @@ CASES = {
         Match(ETH | field.IP_TTL, (protocol.ETH_IPV4, 64)),
         {"eth_type": 0x0800, "nw_ttl": 64},
     ),
+    "block of ports": (
+        Match(ETH | PROTO | field.PORT_BLOCK, (protocol.ETH_IPV4, protocol.TCP, 17)),
+        {"eth_type": 0x0800, "ip_proto": 6, "tcp_dst": (17 * 64, 0xFFC0)},
+    ),
     "tunnel key": (Match(field.TUNNEL_KEY, (0xFFFFFF,)), {"tunnel_id": 0xFFFFFF}),
 }
 
