@@ -140,7 +140,9 @@ def _balancers(view: _View) -> dict[str, Any]:
         for member in detail.get("members", ()):
             words = dict(member) if isinstance(member, dict) else {"address": member}
             state = "not watched" if "monitor" not in detail else "unknown"
-            members.append({**words, "health": health.get((name, words["address"]), state)})
+            members.append(
+                {**words, "health": health.get((name, words["address"]), state)}
+            )
         found[name] = {**detail, "members": members}
     return found
 

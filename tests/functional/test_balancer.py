@@ -10,7 +10,9 @@ from collections import Counter
 import pytest
 
 from midoryu.lab.lab import Lab
-from tests.functional.lab_tools import LABS, LabMaker, pings, wait
+from midoryu.nsdb.file_link import stable_mac
+from midoryu.packet.address import format_mac
+from tests.functional.lab_tools import LABS, LabMaker, pings, start, wait
 
 VIPS = {
     "router IPv4": "203.0.113.80",
@@ -35,7 +37,10 @@ for host, target in (sys.argv[2:4], sys.argv[4:6]):
     twins.append(twin)
 for twin in twins * 2:
     twin.send(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    print(twin.recv(4096).decode().split()[-2])
+    data = b""
+    while not data.partition(b"\\r\\n\\r\\n")[2].endswith(b"\\n"):
+        data += twin.recv(4096) or 1 / 0
+    print(data.decode().split()[-2])
 """
 
 
@@ -45,6 +50,15 @@ def lab(module_lab: LabMaker) -> Lab:
     for vm in ("vm1", "vm2", "vm3"):
         assert wait(functools.partial(_serves, lab, vm)), vm
     return lab
+
+
+def gateway_of(lab: Lab) -> str:
+    """Name the gateway that the server sends a VIP's packets to."""
+    shown = lab.exec("server", "ip neigh show 203.0.113.80").stdout
+    for host, vport in (("g1", "provider/uplink1"), ("g2", "provider/uplink2")):
+        if format_mac(stable_mac(vport)) in shown:
+            return host
+    return ""
 
 
 def _serves(lab: Lab, vm: str) -> bool:
@@ -125,10 +139,33 @@ def test_a_sick_member_gets_nothing_until_it_is_well(lab: Lab) -> None:
     def answers(count: int = 10) -> set[str]:
         return {curl(lab, "server", "203.0.113.80")[0] for _ in range(count)}
 
-    lab.exec("vm3", "ip link set eth0 down")
+    lab.exec("vm3", ["nft", "add table inet sick"])
+    hook = "{ type filter hook input priority 0; policy drop; }"
+    lab.exec("vm3", ["nft", f"add chain inet sick in {hook}"])
     try:
         assert wait(lambda: answers(6) == {"10.0.1.12"})
         assert answers() == {"10.0.1.12"}
     finally:
-        lab.exec("vm3", "ip link set eth0 up")
+        lab.exec("vm3", ["nft", "delete table inet sick"])
     assert wait(lambda: answers() == MEMBERS[0], 15)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_sessions_outlive_their_gateway_and_a_changed_pool(
+    lab: Lab, protocol: str
+) -> None:
+    sessions = [start(lab, "server", protocol, "203.0.113.80") for _ in range(6)]
+    try:
+        assert all(session.exchange().ok for session in sessions)
+        gateway = gateway_of(lab)
+        lab.kill(gateway, "host")
+        try:
+            assert wait(lambda: gateway_of(lab) != gateway)
+            results = [session.exchange() for session in sessions]
+            assert all(result.ok for result in results), results
+        finally:
+            lab.restore(gateway, "host")
+            lab.wait_ready()
+    finally:
+        for session in sessions:
+            session.close()
