@@ -53,8 +53,12 @@ def _is_rogue(walk: Walk) -> bool:
     traffic from that port passes.
     """
     packet = walk.packet
-    if packet.ip_proto == protocol.UDP and packet.ip_frag != protocol.FRAG_LATER:
-        walk.fields |= READ_PROTO | field.L4_SRC
+    walk.fields |= READ_PROTO
+    if packet.ip_proto == protocol.UDP:
+        walk.fields |= field.IP_FRAG
+        if packet.ip_frag == protocol.FRAG_LATER:
+            return False
+        walk.fields |= field.L4_SRC
         client_port = _CLIENT_PORTS.get(packet.headers.l4_src)
         if client_port is None:
             return False
@@ -62,7 +66,7 @@ def _is_rogue(walk: Walk) -> bool:
         return packet.headers.l4_dst == client_port
     if packet.eth_type != protocol.ETH_IPV6 or packet.ip_proto != protocol.ICMPV6:
         return False
-    walk.fields |= READ_PROTO | field.L4_SRC
+    walk.fields |= field.L4_SRC
     return packet.headers.l4_src == protocol.ND_ROUTER_ADVERTISEMENT
 
 

@@ -42,7 +42,8 @@ def greet(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, None
     if packet.headers.ip_dst not in services.addresses or packet.vlan:
         return None
     walk.tags.add(device_tag(vport.device))
-    walk.fields |= READ_PROTO
+    # A fragment must not install the flow that a whole request then takes.
+    walk.fields |= READ_PROTO | field.IP_FRAG
     if packet.ip_proto == protocol.UDP and not packet.ip_frag:
         walk.fields |= READ_L4_DST
         port = packet.headers.l4_dst
@@ -78,7 +79,7 @@ def serve(
     address = headers.ip_dst
     if address not in services.addresses or walk.packet.vlan:
         return None
-    walk.fields |= READ_PROTO
+    walk.fields |= READ_PROTO | field.IP_FRAG
     if address in METADATA_ADDRESSES and proxy is not None:
         return _metadata(walk, proxy, vport)
     if address in services.resolvers and _is_dns(walk):

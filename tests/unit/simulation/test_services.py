@@ -7,6 +7,7 @@ import pytest
 
 from midoryu.packet import build, field
 from midoryu.packet.address import parse_ip, parse_mac
+from midoryu.packet.checksum import ones_sum
 from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import Consumed, Drop, Flood, Forward, Reason
 from midoryu.topology.model import Rule, RuleAction
@@ -83,6 +84,28 @@ def test_other_traffic_reads_no_more_than_its_destination() -> None:
 
     assert simulation.outcome == Forward(b.key("web/b"))
     assert not simulation.fields & (field.L4 | field.PAYLOAD)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "port"),
+    [(NOBODY, ALL, 67), ("10.0.1.11", "10.0.1.2", 53)],
+)
+def test_fragment_installs_no_flow_that_takes_whole_requests(
+    source: str, destination: str, port: int
+) -> None:
+    mac = services_of(served()).mac
+    frame = bytearray(
+        udp(b"", ports=(68, port), source=source, destination=destination, mac_dst=mac)
+    )
+    frame[20] = 0x20  # more fragments follow
+    frame[24:26] = bytes(2)
+    total = ones_sum(bytes(frame[14:34]))
+    frame[24:26] = (0xFFFF - total).to_bytes(2, "big")
+
+    simulation = enter(served(), bytes(frame))
+
+    assert simulation.emissions == []
+    assert simulation.fields & field.IP_FRAG
 
 
 def test_tcp_to_the_resolver_is_reset() -> None:
