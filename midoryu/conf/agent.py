@@ -102,6 +102,43 @@ OPTIONS: Final = [
         help="Packets of one port that may go to the agent at once, above the rate.",
     ),
     cfg.IntOpt(
+        "vport_storm_pps",
+        default=_DEFAULT.vport_storm_pps,
+        min=0,
+        max=100_000_000,
+        help="Broadcast, multicast and unknown unicast packets per second that one "
+        "port may send; 0 for no limit. A port's storm_pps goes before it.",
+    ),
+    cfg.IntOpt(
+        "network_mac_limit",
+        default=_DEFAULT.network_mac_limit,
+        min=1,
+        max=10_000_000,
+        help="MAC addresses that are learned on one network; what comes beyond is "
+        "flooded. A network's mac_limit goes before it.",
+    ),
+    cfg.IntOpt(
+        "vport_mac_limit",
+        default=_DEFAULT.vport_mac_limit,
+        min=1,
+        max=10_000_000,
+        help="The same behind one port. A port's mac_limit goes before it.",
+    ),
+    cfg.IntOpt(
+        "mac_moves_max",
+        default=_DEFAULT.mac_moves_max,
+        min=1,
+        max=1_000_000,
+        help="Moves of one MAC address between ports within 10 s that are believed.",
+    ),
+    cfg.IntOpt(
+        "max_multicast_members",
+        default=_DEFAULT.max_multicast_members,
+        min=1,
+        max=10_000_000,
+        help="Members of multicast groups behind this host's ports at most.",
+    ),
+    cfg.IntOpt(
         "flow_idle_timeout_s",
         default=_DEFAULT.flow_idle_timeout_s,
         min=1,

@@ -107,6 +107,8 @@ class Core:
         """When to try next."""
         self.learned_macs: dict[tuple[int, int], float] = {}
         """(network, MAC) that this host learned -> when it was seen last."""
+        self.mac_moves: dict[tuple[int, int], tuple[float, int]] = {}
+        """(network, MAC) -> since when, and how often it has moved since."""
         self.old_leases: dict[str, Lease] = {}
         """Leases of an earlier agent of this host, not in use yet."""
         self.lost_leases: dict[str, Lease] = {}

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from midoryu.engine import learning
 from midoryu.engine.effect import Effects, ForgetMac, LearnMac, LearnNeighbor
 from midoryu.engine.event import FlowRemoved
 from midoryu.openflow.pipeline import REMOVED_IDLE
 from midoryu.packet.address import parse_ip, parse_mac
-from midoryu.simulation.outcome import NeighborSeen
+from midoryu.simulation.outcome import MacSeen, NeighborSeen
 from midoryu.topology.model import MacEntry
 from tests.helpers import frames
 from tests.helpers.bench import (
@@ -117,3 +121,58 @@ def test_the_time_of_a_mac_begins_when_its_last_flow_went() -> None:
     bench.do(FlowRemoved(made.cookie, REMOVED_IDLE, 60, 860.0, 1))
     assert bench.wait(20.0).nsdb_writes == []
     assert bench.core.learned_macs != {}
+
+
+def mac_seen(bench: Bench, mac: int, vport: str = "web/vm1") -> MacSeen:
+    return MacSeen(bench.b.key("web"), mac, bench.b.key(vport))
+
+
+@pytest.mark.parametrize(
+    ("config", "counter"),
+    [
+        ({"vport_mac_limit": 3}, "MAC addresses beyond a port's limit"),
+        ({"network_mac_limit": 3}, "MAC addresses beyond a network's limit"),
+    ],
+)
+def test_tables_of_addresses_are_bounded(config: dict[str, Any], counter: str) -> None:
+    bench = Bench(office(), **config)
+    seen = [mac_seen(bench, 0x02_AA_00_00_00_00 | number) for number in range(5)]
+
+    effects = Effects()
+    learning.learn(bench.core, seen, effects, bench.now)
+
+    assert len(effects.nsdb_writes) == 3
+    assert bench.counters[counter] == 2
+
+
+def test_a_ports_own_bound_goes_before_the_agents() -> None:
+    b = office()
+    mac, ip = "02:00:00:00:00:01", "10.0.1.1"
+    b.vport("web/vm1", host="node1", mac=mac, ip=ip, up=False, mac_limit=1)
+    bench = Bench(b)
+    effects = Effects()
+    seen = [mac_seen(bench, 0x02_AA_00_00_00_00 | number) for number in range(3)]
+    learning.learn(bench.core, seen, effects, bench.now)
+
+    assert len(effects.nsdb_writes) == 1
+
+
+def test_an_address_that_flaps_stays_for_a_while_where_it_is() -> None:
+    bench = Bench(office(), mac_moves_max=4)
+    effects = Effects()
+    for number in range(20):
+        vport = "web/vm1" if number % 2 else "web/vm2"
+        learning.learn(
+            bench.core, [mac_seen(bench, 0x02_AA_00_00_00_01, vport)], effects, 1000.0
+        )
+
+    # From vm2 it has moved four times and is at vm2; each claim of vm1 is a fifth.
+    assert bench.counters["MAC moves refused"] == 8
+    view = bench.core.topology.network(bench.b.key("web"))
+    assert view is not None
+    place = bench.core.topology.mac_location(view, 0x02_AA_00_00_00_01)
+    assert place == bench.b.key("web/vm2")
+    seen = mac_seen(bench, 0x02_AA_00_00_00_01, "web/vm1")
+    learning.learn(bench.core, [seen], effects, 1011.0)
+    place = bench.core.topology.mac_location(view, 0x02_AA_00_00_00_01)
+    assert place == bench.b.key("web/vm1")
