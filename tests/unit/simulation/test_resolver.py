@@ -6,10 +6,14 @@ from __future__ import annotations
 import pytest
 from scapy.layers.dns import DNS, DNSQR
 
-from midoryu.packet import dns
+from midoryu.packet import build, dns
 from midoryu.packet.address import format_ip, parse_ip
 from midoryu.packet.codec import decode
-from midoryu.simulation.outcome import Consumed, Drop, Reason, Simulation
+from midoryu.simulation.outcome import Consumed, Drop, Forward, Reason, Simulation
+from midoryu.simulation.simulator import simulate_emission
+from midoryu.simulation.walk import World
+from midoryu.state.nat import NatTable
+from midoryu.state.table import ConnectionTable
 from tests.helpers.builder import Builder
 from tests.helpers.services import enter, payload_of, served, services_of, udp
 
@@ -81,3 +85,32 @@ def test_other_kinds_of_messages_are_not_implemented() -> None:
 def test_garbage_gets_a_format_error_or_nothing() -> None:
     assert DNS(payload_of(send(served(), bytes(13)))).rcode == dns.FORMAT_ERROR
     assert send(served(), b"x").outcome == Drop(Reason.BAD_REQUEST)
+
+
+def test_machine_on_another_network_asks_by_its_router() -> None:
+    b = served()
+    b.network("db")
+    b.vport("db/x", host="n1", mac="02:00:00:00:02:11", ip=("10.0.2.11/24",))
+    b.attach("r", "db", "10.0.2.1/24")
+    topology = b.topology()
+    router, x = topology.vport(b.key("r/db")), topology.vport(b.key("db/x"))
+    assert router is not None
+    assert x is not None
+    query = bytes(DNS(id=5, rd=1, qd=[DNSQR(qname="b.web.example")]))
+    frame = build.udp_frame(
+        mac_src=x.mac,
+        mac_dst=router.mac,
+        ip_src=parse_ip("10.0.2.11"),
+        ip_dst=parse_ip("10.0.1.2"),
+        port_src=4000,
+        port_dst=53,
+        payload=query,
+    )
+
+    simulation = enter(b, frame, "db/x")
+    assert DNS(payload_of(simulation)).an[0].rdata == "10.0.1.12"
+    world = World(topology, ConnectionTable(100), NatTable())
+    back = simulate_emission(simulation.emissions[0], world)
+
+    assert back.outcome == Forward(x.key)
+    assert back.headers.eth_dst == x.mac
