@@ -32,6 +32,7 @@ SERVER, VIP, FLOATING, VM3 = (
     "203.0.113.30",
     "10.0.1.13",
 )
+BALANCED = "203.0.113.40"
 PORT = 7007
 _VIA = {"node1": "192.0.2.2", "node4": "192.0.2.6"}
 
@@ -56,6 +57,8 @@ def _sessions() -> dict[str, list[dict[str, Any]]]:
             stream(f"dnat {protocol}", protocol, VIP),
             stream(f"dnat push {protocol}", protocol, VIP, kind="push"),
             stream(f"floating {protocol}", protocol, FLOATING),
+            stream(f"balanced {protocol}", protocol, BALANCED),
+            stream(f"balanced push {protocol}", protocol, BALANCED, kind="push"),
         ]
     return found
 
