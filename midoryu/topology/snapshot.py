@@ -47,7 +47,7 @@ _TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
 }
 # Sets of vports whose interested hosts are kept until a row changes.
 _MAX_INTEREST: Final = 4096
-_WITH_CHAINS = (model.Chain, model.Network, model.Router, model.Vport)
+_WITH_CHAINS = (model.Network, model.Router, model.Vport)
 # What says where vports are and who shares their connections.
 _PLACE_ROWS = (model.Host, model.Vport, model.VportStatus, model.IngressSet)
 _DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
@@ -279,8 +279,7 @@ class Topology:
                     self._forget_views(row)
             self._store(kind, key, old, new)
             tags |= self.groups.update(kind, old, new)
-            if kind in _WITH_CHAINS:
-                self._note_chains(old, new)
+            self._note_chains(kind, old, new)
             for row in (old, new):
                 if row is not None:
                     self._forget_views(row)
@@ -340,16 +339,14 @@ class Topology:
                 del self._views[int(key)]
                 yield device_tag(int(key))
 
-    def _note_chains(self, old: Any, new: Any) -> None:
+    def _note_chains(self, kind: type, old: Any, new: Any) -> None:
         """Remember the chains whose judgement of live connections may be another now.
 
         Those whose rules changed, and those that took another one's place.
         """
-        if isinstance(new if old is None else old, model.Chain):
-            if old is not None:
-                self._changed_chains.add(old.key)
-            return
-        if old is None or new is None:
+        if kind is model.Chain and old is not None:
+            self._changed_chains.add(old.key)
+        if kind not in _WITH_CHAINS or old is None or new is None:
             return
         for was, now in (
             (old.ingress_chain, new.ingress_chain),

@@ -21,6 +21,11 @@ from midoryu.nsdb.topology_file import parse
         "chains: {c: {rules: [{drop: true, proto: 200, not_to: ['::/0']}]}}",
         "routers: {r: {dnat: [{address: '[2001:db8::1]:1-3/udp', to: 2001:db8::2}]}}",
         "hosts: [a, b]",
+        "networks: {n: {ports: {p: {}, q: {}}}}\nport_groups: {g: [n/p, n/q]}\n"
+        "chains: {c: {keep_live: true, rules: [{accept: true, from_port_group: g, "
+        "stateless: true, log: seen}, {drop: true, to_port_group: g}]}}",
+        "routers: {r: {masquerade: [{from: 10.0.0.0/8, to: 203.0.113.1, "
+        "filtering: endpoint-independent}]}}",
         "networks: {n: {mtu: 1400, ports: {p: {mtu: 1300}}}}",
         "routers: {r: {ports: {p: {mtu: 9000, mss_clamp: true}, q: {mss_clamp: 536}}}}",
         "networks: {n: {multicast_snooping: true, flood_unregistered: true, "

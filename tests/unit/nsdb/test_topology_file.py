@@ -259,3 +259,47 @@ def test_any_text_is_a_topology_or_a_topology_error(text: str) -> None:
 )
 def test_any_cut_in_a_good_file_is_read_or_told(at: int, cut: int, put: str) -> None:
     _reads_or_says_where(GOOD[:at] + put + GOOD[at + cut :])
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("drop: true, stateless: true", "belongs to a rule that accepts"),
+        ("drop: true, from_port_group: g", "there is no port group 'g'"),
+        ("drop: true, keep_live: true", "unknown key"),
+    ],
+)
+def test_wrong_filter_option_is_told(rule: str, said: str) -> None:
+    (problem,) = problems(RULE % rule)
+
+    assert said in problem
+
+
+def test_address_group_and_port_group_do_not_go_together() -> None:
+    text = (
+        "networks: {n: {ports: {p: {}}}}\nport_groups: {g: [n/p]}\n"
+        "groups: {a: [10.0.0.1]}\n" + RULE % "drop: true, to_group: a, to_port_group: g"
+    )
+
+    (problem,) = problems(text)
+
+    assert "stands beside `to_group`" in problem
+
+
+def test_groups_of_ports_are_of_two_kinds() -> None:
+    text = "networks: {n: {ports: {p: {}}}}\nport_groups: {g: [n/p]}\ningress_sets: "
+
+    assert columns(text + "{s: [n/p]}", "Port_Group", "g")["stateful"] is False
+    assert columns(text + "{s: [n/p]}", "Port_Group", "s")["stateful"] is True
+    (problem,) = problems(text + "{g: [n/p]}")
+    assert "is there twice" in problem
+
+
+def test_filtering_is_one_of_three() -> None:
+    masquerade = "masquerade: [{to: 203.0.113.1, filtering: %s}]"
+    name = "r masquerade 203.0.113.1 from 0.0.0.0/0"
+
+    kept = columns(ROUTER % (masquerade % "address-dependent"), "Nat", name)
+    assert kept["filtering"] == "address-dependent"
+    (problem,) = problems(ROUTER % (masquerade % "endpoint"))
+    assert "is not one of endpoint-independent" in problem

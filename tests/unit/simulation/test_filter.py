@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midoryu.packet import field
-from midoryu.packet.address import parse_ip, parse_prefix
+from midoryu.packet.address import Prefix, parse_ip, parse_prefix
 from midoryu.simulation.filter import MAX_DEPTH
 from midoryu.simulation.outcome import (
     Consumed,
@@ -914,3 +914,30 @@ def test_rule_that_logs_tells_what_it_saw() -> None:
 
     assert (line.name, line.chain, line.verdict) == ("web", "main", "drop")
     assert (line.ip_proto, line.source_port, line.destination_port) == (6, 1000, 80)
+
+
+def test_stateless_rule_one_way_is_enough_to_be_untracked() -> None:
+    overlay = both_ways(WEB_OUT)
+
+    assert overlay.send("a/vm1", to_vm3(frames.tcp, dport=80)).connection is None
+
+
+def test_member_that_changes_its_address_loses_its_connections() -> None:
+    b = two_networks(V4)
+    b.put(model.PortGroup("friends", "friends", frozenset({b.key("a/vm1")})))
+    friends = Rule(ACCEPT, source_group="friends")
+    b.put(model.Chain("in", "in", (ESTABLISHED, friends), accept=False))
+    b.vport(
+        "a/vm3",
+        host="node1",
+        mac="02:00:00:00:00:03",
+        ip=V4.ip(1, 13),
+        egress_chain="in",
+    )
+    overlay = Overlay(b)
+    assert overlay.carry("a/vm1", to_vm3(frames.tcp)).connection is not None
+
+    other = (Prefix(parse_ip("10.0.1.99"), 128),)
+    overlay.change(replace(overlay.vport("a/vm1"), addresses=other))
+
+    assert later(overlay)[0] is False

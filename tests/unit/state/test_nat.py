@@ -291,3 +291,46 @@ def test_no_two_connections_share_a_binding(  # noqa: C901 - one branch a step
     pool = nat._pool((ROUTER, NAT))
     assert (pool._used, pool._destinations, pool._shared) == ({}, {}, {})
     assert not any(pool._used_counts.values())
+
+
+def test_reserved_port_is_never_given() -> None:
+    nat = Host(100).nat
+    reserved = {NAT: {100: (1 << 64) - 1 ^ 0b100}}
+    ask = (ROUTER, (NAT,), TCP, VM, 6401, SERVER, 80)
+
+    assert nat.pick(*ask) == Picked(NAT, 6401)
+    assert nat.pick(*ask, reserved) == Picked(NAT, 6402)
+
+
+def test_port_that_two_endpoints_share_leads_to_nobody() -> None:
+    host = Host(100)
+    host.nat.watch(frozenset({ROUTER}), (), 0.0)
+    outside = (ROUTER, TCP, NAT, 6400)
+    one = connection_of(1, Picked(NAT, 6400), VM, 5000, SERVER, 80, TCP)
+    two = connection_of(2, Picked(NAT, 6400), VM2, 5000, SERVER2, 80, TCP)
+
+    host.nat.commit(one, 0.0)
+    assert host.nat.inbound.find(outside) == (VM, 5000)
+    host.nat.commit(two, 0.0)
+    assert host.nat.inbound.find(outside) is None
+    assert host.nat.inbound.find(outside, SERVER2) == (VM2, 5000)
+    host.nat.release(one)
+    assert host.nat.inbound.find(outside) == (VM2, 5000)
+    host.nat.release(two)
+    assert host.nat.inbound.find(outside) is None
+
+
+def test_router_that_is_watched_later_knows_what_it_has() -> None:
+    host = Host(100)
+    one = connection_of(1, Picked(NAT, 6400), VM, 5000, SERVER, 80, TCP)
+    host.nat.commit(one, 0.0)
+    outside = (ROUTER, TCP, NAT, 6400)
+    assert host.nat.inbound.find(outside) is None
+
+    host.nat.watch(frozenset({ROUTER}), [one], 0.0)
+    assert host.nat.inbound.find(outside) == (VM, 5000)
+
+    host.nat.watch(frozenset(), [one], 0.0)
+    assert host.nat.inbound.find(outside) is None
+    host.nat.release(one)
+    assert host.nat.conflicts == 0

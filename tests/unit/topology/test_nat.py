@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from midoryu.packet.address import parse_ip, parse_prefix
-from midoryu.topology.model import Dnat, FloatingIp, Masquerade
-from midoryu.topology.nat import NatRules
+from midoryu.topology.model import Dnat, Filtering, FloatingIp, Masquerade
+from midoryu.topology.nat import ANY_VPORT, NatRules
 
 OUTSIDE = parse_ip("198.51.100.9")
 
@@ -89,3 +89,38 @@ def test_all_outside_addresses_are_known() -> None:
     assert rules.dnat_targets == {parse_ip("10.0.0.5")}
     assert rules.floating[parse_ip("203.0.113.3")] is floating
     assert rules.floating_by_target[parse_ip("10.0.0.6")] is floating
+
+
+def test_ports_of_dnat_are_kept_from_masquerade() -> None:
+    address = parse_ip("203.0.113.2")
+    hide = masquerade("a", "10.0.0.0/8", "203.0.113.2")
+    rules = NatRules([hide], [dnat("d", ip_proto=6, ports=(1022, 1025))], ())
+
+    assert rules.reserved == {address: {15: 3 << 62, 16: 3}}
+
+
+def test_dnat_of_a_whole_address_keeps_no_port_from_masquerade() -> None:
+    hide = masquerade("a", "10.0.0.0/8", "203.0.113.2")
+
+    assert NatRules([hide], [dnat("d")], ()).reserved == {}
+    assert NatRules([masquerade("a", "10.0.0.0/8")], [dnat("d")], ()).reserved == {}
+
+
+def test_addresses_where_the_outside_may_speak_first() -> None:
+    free = Filtering.ENDPOINT_INDEPENDENT
+    rules = NatRules(
+        [
+            masquerade("a", "10.0.0.0/8", filtering=free),
+            masquerade("b", "10.1.0.0/16", "203.0.113.9"),
+        ],
+        (),
+        (),
+    )
+
+    assert rules.open == {parse_ip("203.0.113.1"): free}
+
+
+def test_hairpin_finds_a_masquerade_of_any_vport() -> None:
+    rules = NatRules([masquerade("a", "10.0.0.0/8", vport=9)], (), ())
+
+    assert key_for(rules, "10.0.0.1", vport=ANY_VPORT) == "a"
