@@ -123,11 +123,29 @@ def test_answer_carries_routes_search_list_and_the_ports_own_options(lab: Lab) -
     assert b"pxe.0" in frames
 
 
-def test_client_with_a_wrong_address_is_told_so(lab: Lab) -> None:
+def test_wish_for_another_address_is_not_granted(lab: Lab) -> None:
     command = "timeout 10 udhcpc -f -n -q -i eth0 -r 10.0.1.99 -s /bin/true 2>&1"
     text = lab.exec("b", ["sh", "-c", command], check=False).stdout
 
     assert "lease of 10.0.1.12 obtained" in text
+
+
+def test_client_that_comes_back_with_a_wrong_address_is_refused(lab: Lab) -> None:
+    lease = (
+        'lease { interface "eth0"; fixed-address 10.0.1.99; '
+        "option subnet-mask 255.255.255.0; renew never; rebind never; expire never; }"
+    )
+    script = (
+        f"d=$(mktemp -d); echo '{lease}' > $d/l; "
+        "timeout 15 dhclient -4 -1 -d -v -sf /bin/true -lf $d/l -pf $d/p eth0 "
+        "> $d/out 2>&1 & p=$!; "
+        "for i in $(seq 100); do grep -qs ^bound $d/out && break; sleep 0.1; done; "
+        "kill $p; wait $p; cat $d/out; rm -r $d"
+    )
+    text = lab.exec("b", ["sh", "-c", script], check=False).stdout
+
+    assert "DHCPNAK from 10.0.1.1" in text
+    assert "bound to 10.0.1.12" in text
 
 
 def test_dhclient_gets_its_ipv6_address_and_name_server(lab: Lab) -> None:

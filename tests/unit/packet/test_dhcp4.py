@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 
@@ -11,7 +13,7 @@ from midoryu.packet import dhcp4
 from midoryu.packet.address import parse_ip
 
 
-def discover(**fields: object) -> bytes:
+def discover(**fields: Any) -> bytes:
     options = [("message-type", "discover"), ("param_req_list", [1, 3]), "end"]
     head = BOOTP(chaddr=b"\x02\0\0\0\0\x01", xid=7, **fields)
     return bytes(head / DHCP(options=options))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from scapy.layers.dns import DNS, DNSQR
 
@@ -18,7 +20,7 @@ from tests.helpers.builder import Builder
 from tests.helpers.services import enter, payload_of, served, services_of, udp
 
 
-def ask(b: Builder, name: str, kind: str = "A", **fields: int) -> Simulation:
+def ask(b: Builder, name: str, kind: str = "A", **fields: Any) -> Simulation:
     data = bytes(DNS(id=5, rd=1, qd=[DNSQR(qname=name, qtype=kind)], **fields))
     return send(b, data)
 
