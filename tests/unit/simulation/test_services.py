@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from midoryu.packet import build, field
+from midoryu.packet import build, field, router_advert
 from midoryu.packet.address import parse_ip, parse_mac
 from midoryu.packet.checksum import ones_sum
 from midoryu.packet.codec import decode
@@ -171,6 +171,21 @@ def test_rogue_server_is_heard_without_port_security_only(
     ports: tuple[int, int], ip: tuple[str, str], secure: bool
 ) -> None:
     frame = udp(b"", ports=ports, source=ip[0], destination=ip[1])
+
+    outcome = enter(served(port_security=secure), frame).outcome
+
+    if secure:
+        assert outcome == Drop(Reason.PORT_SECURITY)
+    else:
+        assert isinstance(outcome, Flood)
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["secure", "free"])
+def test_rogue_router_is_heard_without_port_security_only(secure: bool) -> None:
+    says = router_advert.Advertisement(mac=MAC, lifetime_s=9)
+    frame = router_advert.frame(
+        says, mac_dst=0x3333_0000_0001, ip_dst=0xFF02 << 112 | 1
+    )
 
     outcome = enter(served(port_security=secure), frame).outcome
 
