@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from midoryu.packet import dhcp4, dhcp6, field, protocol
-from midoryu.packet.address import Prefix, link_local_of, parse_prefix
-from midoryu.simulation.walk import READ_IP_SRC, READ_PROTO, Walk
+from midoryu.packet.address import Prefix, link_local_of
+from midoryu.simulation.walk import (
+    READ_IP_DST,
+    READ_IP_SRC,
+    READ_L4_DST,
+    READ_L4_SRC,
+    READ_PROTO,
+    Walk,
+)
 from midoryu.topology.model import Vport
 
 # Port that DHCP servers speak from -> port that clients listen at.
@@ -20,7 +27,10 @@ _CLIENT_PORTS: Final = {
     dhcp6.SERVER_PORT: dhcp6.CLIENT_PORT,
 }
 # Sources of a client that has no address yet (RFC 2131, section 4.1; RFC 4862, 5.4.2).
-_UNSPECIFIED: Final = (parse_prefix("0.0.0.0/32"), parse_prefix("::/128"))
+_NOBODY_4: Final = 0xFFFF_0000_0000
+_NOBODY_6: Final = 0
+_BROADCAST_4: Final = 0xFFFF_FFFF_FFFF
+_IGMP: Final = 2
 
 
 def is_allowed(walk: Walk, vport: Vport) -> bool:
@@ -37,13 +47,38 @@ def is_allowed(walk: Walk, vport: Vport) -> bool:
         return False
     if packet.eth_type == protocol.ETH_ARP:
         walk.fields |= field.PAYLOAD
-        return packet.arp_sha == headers.eth_src and _holds(pairs, headers.ip_src)
+        # A probe asks (RFC 5227, section 2.1.1); nobody answers from nowhere.
+        probes = headers.ip_src == _NOBODY_4 and packet.ip_proto == protocol.ARP_REQUEST
+        known = probes or _holds(pairs, headers.ip_src)
+        return packet.arp_sha == headers.eth_src and known
     if not walk.is_ip:
         return False
     walk.fields |= READ_IP_SRC
-    if not _holds(pairs, headers.ip_src) or _is_rogue(walk):
+    known = _holds(pairs, headers.ip_src)
+    if not known and headers.ip_src in (_NOBODY_4, _NOBODY_6):
+        known = _may_have_no_address(walk)
+    return known and not _is_rogue(walk) and _discovery_holds(walk, pairs)
+
+
+def _may_have_no_address(walk: Walk) -> bool:
+    """Hold a client without an address to what it needs to get one.
+
+    DHCP, group membership, and for IPv6 also the search for duplicates and routers.
+
+    Source: RFC 2131, section 4.1; RFC 4862, section 5.4.2; RFC 3376, section 4.2.13.
+    """
+    packet, headers = walk.packet, walk.headers
+    walk.fields |= READ_PROTO
+    if headers.ip_src == _NOBODY_6:
+        return packet.ip_proto == protocol.ICMPV6
+    if packet.ip_proto == _IGMP:
+        return True
+    walk.fields |= READ_IP_DST
+    if packet.ip_proto != protocol.UDP or headers.ip_dst != _BROADCAST_4:
         return False
-    return _discovery_holds(walk, pairs)
+    walk.fields |= READ_L4_SRC | READ_L4_DST
+    ports = (dhcp4.CLIENT_PORT, dhcp4.SERVER_PORT)
+    return (headers.l4_src, headers.l4_dst) == ports
 
 
 def _is_rogue(walk: Walk) -> bool:
@@ -86,7 +121,6 @@ def _pairs(vport: Vport, mac: int) -> Iterator[Prefix]:
     if mac == vport.mac or not vport.mac:
         for address in vport.addresses:
             yield Prefix(address.value, 128)
-        yield from _UNSPECIFIED
         yield Prefix(link_local_of(mac), 128)
     for allowed_mac, prefix in vport.allowed:
         if mac == (allowed_mac or vport.mac):

@@ -11,7 +11,7 @@ import pytest
 from midoryu.packet import field
 from midoryu.packet.address import parse_mac, parse_prefix
 from midoryu.simulation.outcome import Drop, Reason
-from tests.helpers import frames
+from tests.helpers import frames, groups
 from tests.helpers.worlds import FAMILIES, V4, V6, Family, Overlay, two_networks
 
 OWN = "02:00:00:00:00:01"
@@ -149,3 +149,30 @@ def test_probe_for_a_duplicate_address_is_let_in() -> None:
     frame = frames.neighbor_solicitation("::", V6.ip(1, 11), eth_src=OWN)
 
     assert is_let_in(secured(V6), frame)
+
+
+@pytest.mark.parametrize(
+    ("frame", "allowed"),
+    [
+        (frames.udp("0.0.0.0", "255.255.255.255", sport=68, dport=67), True),
+        (frames.udp("0.0.0.0", "255.255.255.255", sport=68, dport=53), False),
+        (frames.udp("0.0.0.0", "10.0.1.13", sport=68, dport=67), False),
+        (frames.tcp("0.0.0.0", "10.0.1.13"), False),
+        (frames.arp("0.0.0.0", "10.0.1.11", eth_src=OWN), True),
+        (groups.igmp(0x16, "239.1.1.1", src="0.0.0.0"), True),
+        (groups.igmp(0x16, "239.1.1.1", src="10.0.1.99"), False),
+    ],
+    ids=["DHCP", "DNS", "unicast", "TCP", "probe", "IGMP", "IGMP of another"],
+)
+def test_a_client_without_an_address_may_only_get_one(
+    frame: bytes, *, allowed: bool
+) -> None:
+    own = frame[:6] + parse_mac(OWN).to_bytes(6, "big") + frame[12:]
+
+    assert is_let_in(secured(V4), own) is allowed
+
+
+def test_an_arp_answer_from_nowhere_is_not_let_in() -> None:
+    answer = frames.arp("0.0.0.0", "10.0.1.13", operation=2, eth_src=OWN)
+
+    assert not is_let_in(secured(V4), answer)
