@@ -55,8 +55,9 @@ class Changer:
             for host in self.lab.hosts
         ]
 
-    def rules(self, *rules: Topology, policy: str = "accept") -> None:
-        self.topology["chains"]["vm1"] = {"policy": policy, "rules": list(rules)}
+    def rules(self, *rules: Topology, policy: str = "accept", **more: Any) -> None:
+        chain = {"policy": policy, "rules": list(rules), **more}
+        self.topology["chains"]["vm1"] = chain
         self.apply()
 
 
@@ -100,16 +101,17 @@ def test_new_rule_cuts_running_traffic_and_its_removal_lets_it_pass(
     assert reaches(lab, "vm2", VM1)
 
 
-def test_established_connection_outlives_a_rule_that_drops_new_ones(
-    changer: Changer,
+@pytest.mark.parametrize("keep", [True, False], ids=["keep_live", "by default not"])
+def test_established_connection_outlives_rules_that_drop_new_ones_where_wanted(
+    changer: Changer, keep: bool
 ) -> None:
     established = {"accept": True, "ct": ["established", "related"]}
     with opened(changer.lab, "vm2", "tcp", VM1) as session:
         assert session.exchange().ok
-        changer.rules(established, policy="drop")
+        changer.rules(established, policy="drop", keep_live=keep)
         assert wait(lambda: not connects(changer.lab, "vm2", VM1))
 
-        assert session.exchange().ok
+        assert session.exchange().ok is keep
 
 
 def test_connection_dies_by_a_rule_that_names_it(changer: Changer) -> None:
