@@ -46,7 +46,7 @@ class Kind(IntEnum):
     QUERY = 9
     UNKNOWN = 10
     NOTICE = 11
-    PROBE = 12
+    PROBE_ANSWER = 12
 
 
 # The headers of entries and the bodies of records: `record`.
@@ -68,7 +68,7 @@ _STATE_KEY: Final = struct.Struct("!IB16s16sHH")
 #  UNKNOWN body: number of the query 32
 #  NOTICE body: many of  host 32 | is alive 8
 _NOTICE: Final = struct.Struct("!IB")
-#  PROBE body:  id 64 | what 8 | TCP flags 8 | sequence 32 | acknowledgment 32 | data
+#  PROBE_ANSWER body:  id 64 | what 8 | TCP flags 8 | sequence 32 | acknowledgment 32 | data
 _PROBE: Final = struct.Struct("!QBBII")
 
 _SERIAL_MASK: Final = 0xFFFF_FFFF
@@ -261,9 +261,9 @@ def encode_notices(notices: Iterable[Notice]) -> bytes:
 
 
 def encode_probe_answer(answer: ProbeAnswer) -> bytes:
-    """Build a PROBE entry."""
+    """Build a PROBE_ANSWER entry."""
     *numbers, payload = answer
-    return _entry(Kind.PROBE, _PROBE.pack(*numbers) + payload[:MAX_PROBE_BYTES])
+    return _entry(Kind.PROBE_ANSWER, _PROBE.pack(*numbers) + payload[:MAX_PROBE_BYTES])
 
 
 def decode_entries(data: memoryview, context: Context) -> Iterator[Entry]:
@@ -361,7 +361,7 @@ _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = 
     Kind.QUERY: _decode_query,
     Kind.UNKNOWN: _decode_unknown,
     Kind.NOTICE: _decode_notices,
-    Kind.PROBE: _decode_probe,
+    Kind.PROBE_ANSWER: _decode_probe,
 }
 
 

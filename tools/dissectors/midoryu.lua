@@ -16,7 +16,7 @@ local TAG_BYTES = 16
 local KINDS = {
   [1] = "RECORD", [2] = "TOUCH", [3] = "REMOVE", [4] = "HELLO",
   [5] = "SYNC_REQUEST", [6] = "SYNC_DONE", [7] = "NACK", [8] = "HEARTBEAT",
-  [9] = "QUERY", [10] = "UNKNOWN", [11] = "NOTICE",
+  [9] = "QUERY", [10] = "UNKNOWN", [11] = "NOTICE", [12] = "PROBE_ANSWER",
 }
 local PHASES = {
   [0] = "TCP transitory", [1] = "TCP established", [2] = "UDP unreplied",
