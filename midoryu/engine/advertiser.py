@@ -9,15 +9,17 @@ Source: RFC 4861, section 6.2.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final, Union
 
 from midoryu.engine.core import Core, Due
 from midoryu.packet.address import multicast_mac
 from midoryu.packet.build import ALL_NODES
+from midoryu.packet.router_advert import Advertisement, frame
 from midoryu.simulation import advertise
 from midoryu.simulation.outcome import Emission
-from midoryu.topology.model import Subnet, Vport
+from midoryu.topology.model import Change, Put, Subnet, Vport
 from midoryu.topology.rendezvous import mix
 from midoryu.topology.service_view import ServiceView
 
@@ -25,6 +27,10 @@ from midoryu.topology.service_view import ServiceView
 _INITIAL: Final = 3
 _INITIAL_INTERVAL_S: Final = 16.0
 _WORD: Final = 1 << 64
+_TWO_HOURS_S: Final = 7200
+
+Told = tuple[Advertisement, ...]
+"""What the routers of a network say."""
 
 
 def follow(core: Core, now: float, *, changed: Iterable[int] = ()) -> None:
@@ -63,6 +69,62 @@ def step(core: Core, now: float) -> tuple[Emission, ...]:
         core.advertise_at[key] = Due(now + wait_s, due.sent + 1)
     core.counters["router advertisements"] += len(found)
     return tuple(found)
+
+
+def before(core: Core, changes: Iterable[Change]) -> dict[int, Told]:
+    """Return what networks say whose subnets are about to change."""
+    told: dict[int, Told] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            old, new = None, change.row
+        else:
+            old, new = core.topology.row(change.kind, change.key), None
+        row = new or old
+        if isinstance(row, Subnet) and row.network not in told:
+            told[row.network] = _says(core, row.network)
+    return told
+
+
+def cease(core: Core, told: Mapping[int, Told]) -> tuple[Emission, ...]:
+    """Take back what is no longer so: routers that stop, prefixes that went.
+
+    Source: RFC 4861, section 6.2.5; RFC 4862, section 5.5.3(e) (two hours at least).
+    """
+    found: list[Emission] = []
+    for network, old in told.items():
+        new = {one.mac: one for one in _says(core, network)}
+        farewells = [
+            farewell
+            for one in old
+            if (farewell := _farewell(one, new.get(one.mac))) is not None
+        ]
+        mac_dst = multicast_mac(ALL_NODES)
+        frames = [frame(one, mac_dst=mac_dst, ip_dst=ALL_NODES) for one in farewells]
+        for key in core.places.ofport_by_vport if frames else ():
+            vport = core.topology.vport(key)
+            if vport is not None and vport.device == network and not vport.metadata:
+                found.extend(Emission(key, one) for one in frames)
+    return tuple(found)
+
+
+def _says(core: Core, network: int) -> Told:
+    view = core.topology.network(network)
+    services = view.services if view is not None else None
+    return () if services is None else advertise.advertisements(services)
+
+
+def _farewell(
+    old: Advertisement, new: Union[Advertisement, None]
+) -> Union[Advertisement, None]:
+    kept = {one.prefix for one in new.prefixes} if new is not None else set()
+    lost = tuple(
+        replace(one, preferred_s=0, valid_s=_TWO_HOURS_S)
+        for one in old.prefixes
+        if one.prefix not in kept
+    )
+    if new is None:
+        return replace(old, lifetime_s=0, prefixes=lost, route_s=0, dns_s=0)
+    return replace(new, prefixes=lost) if lost else None
 
 
 def deadline(core: Core) -> Union[float, None]:

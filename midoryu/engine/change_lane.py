@@ -6,6 +6,8 @@ Keeps `Places`, the base flows and the tags of installed flows in step with the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from midoryu.engine import (
     adoption,
     advertiser,
@@ -19,6 +21,7 @@ from midoryu.engine import (
     standing,
     state_lane,
 )
+from midoryu.engine.advertiser import Told
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, LeaseBlock, SetVportStatus
 from midoryu.engine.event import (
@@ -50,7 +53,6 @@ from midoryu.topology.model import (
     Network,
     Put,
     Qos,
-    Subnet,
     Vport,
     VportStatus,
 )
@@ -73,6 +75,7 @@ def topology_changed(
     places = membership.before(core, event.changes)
     old_leases = leases.standing(core, event.changes)
     balanced = balancing.before(core, event.changes)
+    told = advertiser.before(core, event.changes)
     tags = core.topology.apply(event.changes)
     core.invalidate(tags, effects, now)
     kinds = {
@@ -101,9 +104,16 @@ def topology_changed(
                 packet_lane.resume_all(core, asked, effects, now)
     balancing.changed(core, event.changes, balanced, effects, now)
     membership.follow(core, places, effects, now)
-    subnets = (one.row for one in event.changes if isinstance(one, Put))
-    news = {row.network for row in subnets if isinstance(row, Subnet)}
-    advertiser.follow(core, now, changed=news)
+    _advertise(core, told, effects, now)
+
+
+def _advertise(
+    core: Core, told: Mapping[int, Told], effects: Effects, now: float
+) -> None:
+    """Let routers of changed networks say what is so now, and what is no longer."""
+    advertiser.follow(core, now, changed=told)
+    for emission in advertiser.cease(core, told):
+        packet_lane.emit(core, emission, effects, now)
 
 
 def open_routers(topology: Topology) -> frozenset[int]:

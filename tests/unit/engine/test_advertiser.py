@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptPrefixInfo
+from scapy.layers.l2 import Ether
+
 from midoryu.engine import event
 from midoryu.engine.effect import Effects
 from midoryu.packet.address import parse_ip, parse_prefix
@@ -67,11 +70,24 @@ def test_nothing_is_told_once_the_subnet_went() -> None:
     bench.change(subnet(bench))
     bench.do(event.Tick())
 
-    bench.gone(Subnet, "six")
+    farewell = bench.gone(Subnet, "six")
     bench.now += 1000.0
 
     assert heard(bench.do(event.Tick())) == []
     assert bench.core.advertise_at == {}
+    assert heard(farewell) == [11, 12]
+    says = Ether(farewell.packet_outs[0].frame)
+    assert says[ICMPv6ND_RA].routerlifetime == 0
+    option = says[ICMPv6NDOptPrefixInfo]
+    assert (option.preferredlifetime, option.validlifetime) == (0, 7200)
+
+
+def test_change_that_takes_nothing_away_needs_no_farewell() -> None:
+    bench = Bench(office())
+    bench.change(subnet(bench))
+    bench.do(event.Tick())
+
+    assert heard(bench.change(subnet(bench, replace(OFTEN, valid_s=9)))) == []
 
 
 def test_first_three_come_sooner_than_the_interval_says() -> None:
