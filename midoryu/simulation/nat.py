@@ -204,8 +204,8 @@ def _hide_balanced(
 ) -> Union[Outcome, None]:
     """Translate the source of a connection to a VIP, only where its answers need it.
 
-    A member sees its client, unless that is itself, or is masqueraded, or comes from
-    where the packet goes back to (its answers would not pass here).
+    A member sees its client, unless that is itself, or is masqueraded, or both are
+    outside (answers would not pass here).
     """
     device, source = router.row.key, walk.headers.ip_src
     walk.fields |= READ_IP_DST
@@ -215,7 +215,7 @@ def _hide_balanced(
     rule = router.nat.masquerade_for(source, walk.headers.ip_dst, leaving.key)
     if rule is not None and (rule.vport or _goes_out(walk, leaving, rule.addresses)):
         return _masquerade(walk, router, rule, entered)
-    if leaving.peer or leaving.key != entered.key:
+    if leaving.peer or entered.peer:
         return None
     vip = balancer.vip_address(walk, device)
     hide = Masquerade("", device, Prefix(0, 0), (vip,))

@@ -530,3 +530,78 @@ def test_an_ended_balancer_ends_its_connections() -> None:
     world.change(model.Gone(model.Balancer, "balancer/shop"))
     for host in ("node4", where.replace("web/vm", "node")):
         assert world.fabric.records(host) == []
+
+
+def test_a_client_and_a_member_outside_meet_by_the_vip() -> None:
+    b = shop(V4, "provider", members=["198.51.100.77:8080"])
+    world = Shop(V4, "provider", builder=b)
+    world.fabric.send("provider/uplink1", world.frame("gw1", world.vip, dport=80))
+    for sport in (40000, 40001):
+        where, packet = world.call("gw1", sport)
+        source, port, *target = tuple_of(packet)
+        assert where.startswith("provider/uplink")
+        assert (source, target) == (world.vip, ["198.51.100.77", 8080])
+        for number in "14":
+            reply = frames.tcp(
+                src="198.51.100.77",
+                dst=world.vip,
+                sport=8080,
+                dport=port,
+                flags="SA",
+                eth_src=f"02:ff:00:00:00:0{number}",
+                eth_dst=f"02:cc:00:00:00:0{number}",
+            )
+            back, seen = only(world.fabric.send(f"provider/uplink{number}", reply))
+            assert back.startswith("provider/uplink")
+            assert tuple_of(seen) == (world.vip, 80, world.ip("gw1"), sport)
+
+
+@FAMILIES
+@pytest.mark.parametrize("device", ["tenant", "web"])
+def test_sctp_is_balanced(family: Family, device: str) -> None:
+    def sctp(**fields: Any) -> bytes:
+        macs = {name: fields.pop(name) for name in ("eth_src", "eth_dst")}
+        frame = frames.sctp(**fields)
+        return frames.ethernet(frames.Ether(frame).payload, **macs)
+
+    world = Shop(family, device, proto=132)
+    got = set()
+    for sport in range(40000, 40010):
+        where, packet = world.call("vm4", sport, make=sctp)
+        headers = packet.headers
+        back = world.send(
+            where[4:],
+            format_ip(headers.ip_src),
+            make=sctp,
+            sport=headers.l4_dst,
+            dport=headers.l4_src,
+        )
+        assert tuple_of(only(back)[1]) == (world.vip, 80, world.ip("vm4"), sport)
+        got.add(where)
+    assert got == {"web/vm2", "web/vm3"}
+
+
+@pytest.mark.parametrize("device", ["tenant", "web"])
+@pytest.mark.parametrize("forgetful", ["node1", "node2", "node3", "node4"])
+@pytest.mark.parametrize("removed", [False, True])
+def test_connections_survive_an_agent_that_forgets(
+    device: str, forgetful: str, removed: bool
+) -> None:
+    world = Shop(V4, device)
+    calls = {
+        (machine, sport): world.call(machine, sport)
+        for machine in ("gw1", "vm4", "vm1")
+        for sport in range(40000, 40004)
+    }
+    for (_, _), (where, packet) in calls.items():
+        world.answer(where, packet)
+    if removed:
+        world.change(model.Gone(model.PoolMember, f"member/shop/{member(V4, 3)}"))
+    world.fabric.stop(forgetful)
+    world.fabric.start(forgetful, keep_switch=False)
+    world.fabric.advance(2.0)
+    for (machine, sport), (where, packet) in calls.items():
+        back, reply = world.answer(where, packet, flags="A")
+        assert tuple_of(reply) == (world.vip, 80, world.ip(machine), sport)
+        again, _ = world.call(machine, sport, flags="A", payload=b"x")
+        assert again == where
