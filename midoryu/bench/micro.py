@@ -44,6 +44,8 @@ _SNAT: Final = "l3+ct+snat"
 _PEER: Final = "node2"
 _REFERENCE: Final = "ryu packet.Packet"
 _PROFILE_LINES: Final = 45
+# As many packet-ins as the agent handles before it sends.
+_TOGETHER: Final = 16
 
 
 class Rig:
@@ -110,8 +112,10 @@ def run(
         "translate + encode": _translate,
         "push to 3 peers": _push,
         "state receive": _receive,
+        f"state receive, each of {_TOGETHER}": _receive_together,
         **{f"engine {kind}": _engine(kind) for kind in world.KINDS},
         f"engine + wire {_SNAT}": _engine(_SNAT, is_encoded=True),
+        **{f"{_TOGETHER} at once + wire {kind}": _batch(kind) for kind in world.KINDS},
         f"filter, {rules.FEW} rules": rules.filtered(rules.FEW),
         f"filter, {rules.MANY:,} rules": rules.filtered(rules.MANY),
         f"filter, {rules.MANY:,} rules, groups of {rules.MEMBERS:,}": rules.filtered(
@@ -260,6 +264,51 @@ def _engine(kind: str, *, is_encoded: bool = False) -> Callable[[Rig], float]:
         return spent / len(events) * 1e6
 
     return step
+
+
+def _batch(kind: str) -> Callable[[Rig], float]:
+    def step(rig: Rig) -> float:
+        events = rig.events(kind, _CALLS)
+        spent = 0.0
+        clock = time.thread_time
+        for first in range(0, len(events), _TOGETHER):
+            rig.now += 1e-3
+            start = clock()
+            effects = _together(rig, events[first : first + _TOGETHER])
+            _encode(effects)
+            spent += clock() - start
+            rig.grant(effects)
+        return spent / len(events) * 1e6
+
+    return step
+
+
+def _together(rig: Rig, events: Sequence[PacketIn]) -> Effects:
+    effects = Effects()
+    for event in events:
+        rig.engine.take(event, effects, rig.now)
+    rig.engine.finish(effects, rig.now)
+    return effects
+
+
+def _receive_together(rig: Rig) -> float:
+    underlay = parse_ip(world.UNDERLAY[_PEER])
+    frames = []
+    events = rig.events(_SNAT, 640)
+    for first in range(0, len(events), _TOGETHER):
+        rig.now += 1e-3
+        effects = _together(rig, events[first : first + _TOGETHER])
+        frames += [
+            push.frame
+            for push in effects.state_pushes
+            if any(underlay in action for action in push.actions)
+        ]
+        rig.grant(effects)
+    calls = [
+        _call(rig.peer.handle, PacketIn(world.STATE_OFPORT, frame), rig.now)
+        for frame in frames
+    ]
+    return _timed(calls) * len(calls) / len(events)
 
 
 def _encode(effects: Effects) -> None:

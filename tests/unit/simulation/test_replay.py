@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def same(full: Simulation, other: Simulation) -> None:
     left, right = told(full), told(other)
     assert left["plain"] == right["plain"]
     made = [
-        None if one is None else [getattr(one, name) for name in type(one).__slots__]
+        None if one is None else [getattr(one, each.name) for each in fields(one)]
         for one in (left["record"], right["record"])
     ]
     assert made[0] == made[1]
