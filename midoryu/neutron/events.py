@@ -35,9 +35,11 @@ class Callbacks:
         ):
             registry.subscribe(self._group_changes, group, event)
             registry.subscribe(self._rule_changes, rule, event)
+            registry.subscribe(self._segment_changes, resources.SEGMENT, event)
         for event in (events.AFTER_CREATE, events.AFTER_UPDATE, events.AFTER_DELETE):
             registry.subscribe(self._changed, group, event)
             registry.subscribe(self._changed, rule, event)
+            registry.subscribe(self._changed, resources.SEGMENT, event)
             registry.subscribe(
                 self._address_group_changed, resources.ADDRESS_GROUP, event
             )
@@ -64,6 +66,16 @@ class Callbacks:
             rule = payload.latest_state
             groups |= {rule["security_group_id"], rule.get("remote_group_id")} - {None}
         self._record(context, units.SECURITY_GROUP, groups)
+
+    def _segment_changes(self, _: Any, event: str, trigger: Any, payload: Any) -> None:
+        segment = payload.latest_state or payload.desired_state
+        network = segment["network_id"]
+        name = segment["physical_network"]
+        changed = {network}
+        if name:
+            changed |= set(source.networks_on(payload.context, name))
+            self._record(payload.context, units.PHYSICAL, [name])
+        self._record(payload.context, units.NETWORK, changed)
 
     def _named_by(self, context: Any, rule: str) -> set[str]:
         try:

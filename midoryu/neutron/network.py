@@ -70,15 +70,16 @@ def _uplink(
     network: str, segment: Segment, host: str, holders: Mapping[str, str]
 ) -> Item:
     interface = uplink_interface(segment.physical_network, host)
+    name = unit.uplink_name(network, segment.physical_network, host, segment.vlan)
     columns: dict[str, Value] = {
-        "name": unit.uplink_name(network, host).partition("/")[2],
+        "name": name.partition("/")[2],
         "network": network,
         "host": host,
         "interface_id": interface,
     }
     if segment.vlan:
         holder = holders[segment.physical_network]
-        columns["parent"] = unit.uplink_name(holder, host)
+        columns["parent"] = unit.uplink_name(holder, segment.physical_network, host)
         columns["vlan"] = segment.vlan
         columns["interface_id"] = f"{interface}.{segment.vlan}"
     return make_item("Port", columns)

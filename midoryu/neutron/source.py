@@ -95,7 +95,9 @@ class Source:
     def _network(self, context: Any, ident: str) -> list[Item]:
         network = directory.get_plugin().get_network(context, ident)
         with db_api.CONTEXT_READER.using(context):
-            found = segments_db.get_network_segments(context, ident)
+            found = segments_db.get_network_segments(
+                context, ident, filter_dynamic=False
+            )
         segments = [
             Segment(segment["physical_network"], segment["segmentation_id"] or 0)
             for segment in found
@@ -196,7 +198,9 @@ def networks_on(context: Any, physical_network: str) -> dict[str, int]:
     segment = segment_models.NetworkSegment
     with db_api.CONTEXT_READER.using(context):
         query = context.session.query(segment.network_id, segment.segmentation_id)
-        rows = query.filter_by(physical_network=physical_network).all()
+        rows = query.filter_by(
+            physical_network=physical_network, is_dynamic=False
+        ).all()
     return {row.network_id: row.segmentation_id or 0 for row in rows}
 
 

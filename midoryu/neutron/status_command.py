@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from neutron.common import config as neutron_config
 from oslo_config import cfg
+from oslo_db import options as db_options
 from oslo_upgradecheck import upgradecheck
 
 from midoryu.conf import neutron as options
@@ -94,6 +95,7 @@ def main() -> int:
 
     ml2_options.register_ml2_plugin_opts()
     options.register_opts(cfg.CONF)
+    db_options.set_defaults(cfg.CONF)
     code: int = upgradecheck.main(cfg.CONF, project="neutron", upgrade_command=Checks())
     return code
 

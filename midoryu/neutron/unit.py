@@ -57,9 +57,10 @@ def port_name(device: str, port: str) -> str:
     return f"{device_name(device)}/{port}"
 
 
-def uplink_name(device: str, host: str) -> str:
+def uplink_name(device: str, physical_network: str, host: str, vlan: int = 0) -> str:
     """Name a host's way into a physical network; `device` is the name of a row."""
-    return f"{device}/{_UPLINK}{host}"
+    tail = f".{vlan}" if vlan else ""
+    return f"{device}/{_UPLINK}{physical_network}@{host}{tail}"
 
 
 def port_chain(port: str, way: str) -> str:

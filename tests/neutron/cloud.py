@@ -151,6 +151,11 @@ class Cloud:
         files = [f"--config-file={file}" for file in self._conf_files(name)]
         self._start(name, [str(program), *files], {})
 
+    @property
+    def running(self) -> frozenset[str]:
+        """Name the processes that were started and not ended by us."""
+        return frozenset(self._children)
+
     def kill(self, name: str) -> None:
         """Kill a process (-9) with its children."""
         child = self._children.pop(name)
