@@ -605,3 +605,32 @@ def test_connections_survive_an_agent_that_forgets(
         assert tuple_of(reply) == (world.vip, 80, world.ip(machine), sport)
         again, _ = world.call(machine, sport, flags="A", payload=b"x")
         assert again == where
+
+
+def test_gateways_that_know_nothing_lead_a_source_alike() -> None:
+    world = Shop(V4, affinity_s=60.0)
+    world.fabric.drop = lambda packet: packet.is_state
+    wheres = {world.call(f"gw{n}", 40000 + n)[0] for n in (1, 4, 1, 4)}
+    assert len(wheres) == 1
+
+
+def test_a_removed_member_outside_goes_on() -> None:
+    b = shop(V4, "provider", members=["198.51.100.77:8080"])
+    world = Shop(V4, "provider", builder=b)
+    where, packet = world.call("vm4")
+    world.change(model.Gone(model.PoolMember, "member/shop/198.51.100.77:8080"))
+    for number in "14":
+        reply = frames.tcp(
+            src="198.51.100.77",
+            dst=world.ip("vm4"),
+            sport=8080,
+            dport=40000,
+            flags="SA",
+            eth_src=f"02:ff:00:00:00:0{number}",
+            eth_dst=f"02:cc:00:00:00:0{number}",
+        )
+        back, seen = only(world.fabric.send(f"provider/uplink{number}", reply))
+        assert back == "far/vm4"
+        assert tuple_of(seen) == (world.vip, 80, world.ip("vm4"), 40000)
+    assert world.call("vm4", flags="A", payload=b"x")[0] == where
+    assert tuple_of(packet)[2:] == ("198.51.100.77", 8080)
