@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
 from midoryu.agent.framework import ofproto_parser as parser
 from midoryu.openflow import wire
+from midoryu.openflow.pipeline import VPORT
 
 LOG = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ _SEND_TIMEOUT_S: Final = 5.0
 # Messages handled before what they caused is sent: the records of so many fill one
 # datagram to each peer, and the first of them waits for less than a millisecond.
 _BATCH: Final = 16
+# Packets of vports that may wait: some 50 ms of work. More come only where the agent
+# has more to do than it can, and then the latest ones go first.
+_MAX_BACKLOG: Final = 1024
+_TAKE_BYTES: Final = 8 << 20
 # Receives that may follow each other while other green threads wait.
 _TURNS: Final = 8
 _OURS: Final = frozenset(
@@ -55,6 +60,9 @@ class Owner(Protocol):
 
     def flush(self) -> None:
         """Send what the messages since the last call caused."""
+
+    def shed(self, count: int) -> None:
+        """Note packets that were left out because too many came."""
 
 
 class Connection(controller.Datapath):  # type: ignore[misc]
@@ -137,7 +145,10 @@ class Connection(controller.Datapath):  # type: ignore[misc]
                 data = self.socket.recv(_RECEIVE_BYTES)
                 if not data:
                     break
-                buffer = self._consume(buffer + data)
+                buffer += data
+                if len(data) == _RECEIVE_BYTES:
+                    buffer = self._shed(self._take_all(buffer))
+                buffer = self._consume(buffer)
                 turn += 1
                 # Where nothing more has come, `recv` lets the others run.
                 if len(data) == _RECEIVE_BYTES or turn % _TURNS == 0:
@@ -148,6 +159,46 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         finally:
             self.close()
             self.socket.close()
+
+    def _take_all(self, buffer: bytes) -> bytes:
+        """Take what has come meanwhile, so that no old packet waits in the kernel."""
+        raw = getattr(self.socket, "fd", None)
+        parts, size = [buffer], len(buffer)
+        while raw is not None and size < _TAKE_BYTES:
+            try:
+                data = raw.recv(_TAKE_BYTES)
+            except OSError:  # nothing more; what is broken shows at the next receive
+                break
+            if not data:
+                break
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
+
+    def _shed(self, buffer: bytes) -> bytes:
+        """Leave out the oldest packets of vports where more came than may wait.
+
+        Their senders send them again; the latest ones are worth most. Flow state, and
+        every other message, is kept.
+        """
+        starts: list[int] = []
+        start, size = 0, len(buffer)
+        while size - start >= 16:
+            length = int.from_bytes(buffer[start + 2 : start + 4], "big")
+            if length < 8 or size - start < length:
+                break
+            if buffer[start + 1] == wire.PACKET_IN and buffer[start + 15] == VPORT:
+                starts.append(start)
+            start += length
+        late = starts[: max(len(starts) - _MAX_BACKLOG, 0)]
+        if not late:
+            return buffer
+        self._owner.shed(len(late))
+        kept, end = [], 0
+        for start in late:
+            kept.append(buffer[end:start])
+            end = start + int.from_bytes(buffer[start + 2 : start + 4], "big")
+        return b"".join((*kept, buffer[end:]))
 
     def _let_drain(self) -> None:
         """Stop reading while the switch does not; the send loop bounds the wait."""

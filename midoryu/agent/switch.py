@@ -63,6 +63,7 @@ class Switch:
             (
                 "packet_ins",
                 "packet_ins_before_ready",
+                "packet_ins_shed",
                 "flow_removed",
                 "errors",
                 "undecodable",
@@ -183,6 +184,10 @@ class Switch:
         if self._packets:
             packets, self._packets = self._packets, []
             self._deliver_packets(packets)
+
+    def shed(self, count: int) -> None:
+        """Count packet-ins that were left out because too many came."""
+        self.counters["packet_ins_shed"] += count
 
     def _flow_stats(self, message: bytes) -> None:
         bridge = self._bridge

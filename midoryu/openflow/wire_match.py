@@ -32,48 +32,48 @@ def _nxm(number: int, length_bytes: int) -> int:
 
 
 # OpenFlow 1.3.5, section 7.2.3.7.
-IN_PORT: Final = _oxm(0, 4)
-ETH_DST: Final = _oxm(3, 6)
-ETH_SRC: Final = _oxm(4, 6)
-ETH_TYPE: Final = _oxm(5, 2)
-VLAN_VID: Final = _oxm(6, 2)
-IP_DSCP: Final = _oxm(8, 1)
-IP_ECN: Final = _oxm(9, 1)
-IP_PROTO: Final = _oxm(10, 1)
-IPV4_SRC: Final = _oxm(11, 4)
-IPV4_DST: Final = _oxm(12, 4)
-ICMPV4_TYPE: Final = _oxm(19, 1)
-ICMPV4_CODE: Final = _oxm(20, 1)
-ARP_OP: Final = _oxm(21, 2)
-ARP_SPA: Final = _oxm(22, 4)
-ARP_TPA: Final = _oxm(23, 4)
-IPV6_SRC: Final = _oxm(26, 16)
-IPV6_DST: Final = _oxm(27, 16)
-ICMPV6_TYPE: Final = _oxm(29, 1)
-ICMPV6_CODE: Final = _oxm(30, 1)
-ND_TARGET: Final = _oxm(31, 16)
-TUNNEL_ID: Final = _oxm(38, 8)
-L4_SRC: Final = {
+IN_PORT: Final[int] = _oxm(0, 4)
+ETH_DST: Final[int] = _oxm(3, 6)
+ETH_SRC: Final[int] = _oxm(4, 6)
+ETH_TYPE: Final[int] = _oxm(5, 2)
+VLAN_VID: Final[int] = _oxm(6, 2)
+IP_DSCP: Final[int] = _oxm(8, 1)
+IP_ECN: Final[int] = _oxm(9, 1)
+IP_PROTO: Final[int] = _oxm(10, 1)
+IPV4_SRC: Final[int] = _oxm(11, 4)
+IPV4_DST: Final[int] = _oxm(12, 4)
+ICMPV4_TYPE: Final[int] = _oxm(19, 1)
+ICMPV4_CODE: Final[int] = _oxm(20, 1)
+ARP_OP: Final[int] = _oxm(21, 2)
+ARP_SPA: Final[int] = _oxm(22, 4)
+ARP_TPA: Final[int] = _oxm(23, 4)
+IPV6_SRC: Final[int] = _oxm(26, 16)
+IPV6_DST: Final[int] = _oxm(27, 16)
+ICMPV6_TYPE: Final[int] = _oxm(29, 1)
+ICMPV6_CODE: Final[int] = _oxm(30, 1)
+ND_TARGET: Final[int] = _oxm(31, 16)
+TUNNEL_ID: Final[int] = _oxm(38, 8)
+L4_SRC: Final[dict[int, int]] = {
     protocol.TCP: _oxm(13, 2),
     protocol.UDP: _oxm(15, 2),
     protocol.SCTP: _oxm(17, 2),
 }
-L4_DST: Final = {
+L4_DST: Final[dict[int, int]] = {
     protocol.TCP: _oxm(14, 2),
     protocol.UDP: _oxm(16, 2),
     protocol.SCTP: _oxm(18, 2),
 }
 # ovs-fields(7): Nicira's own fields, and the ONF's experimenter field for TCP flags
 # that OVS answers with.
-REG0: Final = _nxm(0, 4)
-REG1: Final = _nxm(1, 4)
-IP_FRAG: Final = _nxm(26, 1)
-IP_TTL: Final = _nxm(29, 1)
-TUN_IPV4_SRC: Final = _nxm(31, 4)
-TUN_IPV4_DST: Final = _nxm(32, 4)
-TCP_FLAGS: Final = _nxm(34, 2)
-TUN_IPV6_SRC: Final = _nxm(109, 16)
-TUN_IPV6_DST: Final = _nxm(110, 16)
+REG0: Final[int] = _nxm(0, 4)
+REG1: Final[int] = _nxm(1, 4)
+IP_FRAG: Final[int] = _nxm(26, 1)
+IP_TTL: Final[int] = _nxm(29, 1)
+TUN_IPV4_SRC: Final[int] = _nxm(31, 4)
+TUN_IPV4_DST: Final[int] = _nxm(32, 4)
+TCP_FLAGS: Final[int] = _nxm(34, 2)
+TUN_IPV6_SRC: Final[int] = _nxm(109, 16)
+TUN_IPV6_DST: Final[int] = _nxm(110, 16)
 ONF_TCP_FLAGS: Final = 0xFFFF_0000 | 42 << 9 | 6
 ONF_EXPERIMENTER: Final = 0x4F4E_4600
 
@@ -208,8 +208,8 @@ def _parts(bit: int, eth_type: int, ip_proto: int) -> tuple[_Part, ...]:
     if simple is not None:
         return simple
     if bit == field.PORT_BLOCK and ip_proto in L4_DST:
-        header = L4_DST[ip_proto] & ~0xFF | HAS_MASK | 4
-        return (_Part(header, ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)),)
+        masked = L4_DST[ip_proto] & ~0xFF | HAS_MASK | 4
+        return (_Part(masked, ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)),)
     header = _BY_ETH_TYPE.get((bit, eth_type)) or _BY_IP_PROTO.get((bit, ip_proto))
     if header is None:
         (name,) = field.names(bit)

@@ -18,6 +18,10 @@ class Owner:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.flushes = 0
+        self.shed_count = 0
+
+    def shed(self, count: int) -> None:
+        self.shed_count += count
 
     def receive(self, _connection: object, _kind: int, message: bytes) -> None:
         self.messages.append(message)
@@ -74,3 +78,27 @@ def test_an_impossible_length_ends_the_connection(connection) -> None:
 
     assert connection.state == DEAD
     assert connection._owner.messages == []
+
+
+def packet_in(number: int, table: int = 10) -> bytes:
+    body = struct.pack(">IHBBQ", 0xFFFFFFFF, 0, 0, table, number)
+    return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + len(body), 1) + body
+
+
+def test_the_oldest_of_too_many_packets_are_left_out(connection) -> None:
+    other = struct.pack(">BBHI", 4, wire.ERROR, 16, 1) + bytes(8)
+    state = packet_in(7, table=0)
+    many = [packet_in(number) for number in range(1030)]
+    rest = packet_in(0)[:-1]
+
+    kept = connection._shed(b"".join([*many[:3], other, state, *many[3:], rest]))
+
+    assert kept == b"".join([other, state, *many[6:], rest])
+    assert connection._owner.shed_count == 6
+
+
+def test_a_few_packets_are_all_kept(connection) -> None:
+    few = packet_in(1) * 1024
+
+    assert connection._shed(few) is few
+    assert connection._owner.shed_count == 0
