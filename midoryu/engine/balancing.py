@@ -127,13 +127,26 @@ def changed(
     for connection in core.connections:
         if not connection.translations:
             continue
-        lost_vip = connection.id in balanced and choice_of(core, connection) is None
-        if lost_vip or is_over(core, connection):
+        lost = connection.id in balanced and _lost_vip(core, connection)
+        if lost or is_over(core, connection):
             over.append(connection)
         else:
             note(core, connection)
     for connection in over:
         end(core, connection, effects, now)
+
+
+def _lost_vip(core: Core, connection: Connection) -> bool:
+    """Tell whether a record's VIP is gone from a device that is there.
+
+    Where the device is gone too, the database was lost: it will be filled again.
+    """
+    return choice_of(core, connection) is None and any(
+        _balancing(core, one.device) is not None
+        or core.topology.network(one.device) is not None
+        for one in connection.translations
+        if one.kind is TranslationKind.DESTINATION
+    )
 
 
 def end(core: Core, connection: Connection, effects: Effects, now: float) -> None:

@@ -3,7 +3,9 @@
 
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
-way: `port` (port security), `filter` (chains), `nat`, `neighbor` (ARP and ND), `answer`
+way: `port` (port security), `filter` (chains), `nat`, `balancer` (with `binding`, what
+a translation does, and `probe`, the way of a health probe), `neighbor` (ARP and ND),
+`answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
 advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under
 way: its headers, what was read, what was learned.
@@ -26,6 +28,9 @@ any fragment of such a datagram. What is addressed to a device itself is put tog
 
 A router holds a packet against the MTU of the link that it leaves by only where that is
 smaller than the one that it came by (`size`); the flow then checks the size.
+
+A load balancer's VIP is a DNAT rule that chooses. A network translates after its
+ingress chain and before its egress chain.
 
 The order of things in a router: DNAT (and the undoing of SNAT), ingress chain, local
 addresses, route, TTL, egress chain, SNAT (and the undoing of DNAT), next hop. Filters

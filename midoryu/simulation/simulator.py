@@ -75,7 +75,8 @@ def simulate(
     """
     walk = Walk(packet, vport, world, trace=trace)
     outcome, egress_device = _run(walk, vport, give_up=give_up)
-    if walk.hit is not None and isinstance(outcome, Forward):
+    hit = walk.hit
+    if hit is not None and hit.connection.translations and isinstance(outcome, Forward):
         balancer.come_back(walk, outcome.vport)
     if ask_peers and _lacks_state(walk, outcome, has_memory=has_memory):
         egress = outcome.vport if isinstance(outcome, Forward) else 0

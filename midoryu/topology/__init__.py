@@ -3,8 +3,8 @@
 
 Decides nothing about packets: it answers questions (which vport has this MAC, which
 routes lead there, what does this chain say). `model` holds the rows as immutable
-values, `snapshot` puts them together, `routes`, `chains` and `nat` are the compiled
-forms that the simulation reads, `tag` names what a flow may depend on.
+values, `snapshot` puts them together, `routes`, `chains`, `nat` and `balancer` are the
+compiled forms that the simulation reads, `tag` names what a flow may depend on.
 
 Invariants:
 

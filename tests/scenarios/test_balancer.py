@@ -634,3 +634,21 @@ def test_a_removed_member_outside_goes_on() -> None:
         assert tuple_of(seen) == (world.vip, 80, world.ip("vm4"), 40000)
     assert world.call("vm4", flags="A", payload=b"x")[0] == where
     assert tuple_of(packet)[2:] == ("198.51.100.77", 8080)
+
+
+@pytest.mark.parametrize("device", ["tenant", "web"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_database_that_is_emptied_and_filled_again_ends_nothing(
+    device: str, ends: bool
+) -> None:
+    world = Shop(V4, device, ends_removed=ends)
+    calls = {sport: world.call("gw1", sport) for sport in range(40000, 40006)}
+    for where, packet in calls.values():
+        world.answer(where, packet)
+    world.fabric.change(*(model.Gone(type(row), row.key) for row in world.b.rows))
+    world.change(*world.b.rows)
+    world.fabric.advance(1.0)
+    for sport, (where, packet) in calls.items():
+        back, reply = world.answer(where, packet, flags="A")
+        assert back == "provider/uplink1"
+        assert tuple_of(reply) == (world.vip, 80, world.ip("gw1"), sport)
