@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final, Union
 
-from midoryu.engine import memory, state_lane
+from midoryu.engine import memory, port_blocks, state_lane, subport
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry
@@ -124,6 +124,8 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     values = _values(flow.match)
     in_port = values.get(field.IN_PORT, 0)
     vport = core.topology.vport(core.places.vport_by_ofport.get(in_port, 0))
+    if vport is None and values.get(field.TUNNEL_KEY):
+        vport = port_blocks.adopt(core, values)
     if vport is None:
         if now - core.started < GIVE_UP_S:
             return False
@@ -200,6 +202,7 @@ def _made_own(
 ) -> Union[Entry, None]:
     """Return the flow as this agent would have made it, None where there is none."""
     vports = translation.vports_of(simulation.outcome)
+    tunnel_key = _values(flow.match).get(field.TUNNEL_KEY, 0)
     outputs = translation.outputs(vports, core.places, in_port)
     forwards = isinstance(simulation.outcome, (Forward, Flood)) and outputs.actions
     if not forwards or not translation.is_installable(simulation):
@@ -210,8 +213,13 @@ def _made_own(
         Flow(
             table=flow.table,
             priority=flow.priority,
-            match=translation.match_of(simulation, in_port),
-            actions=translation.rewrites(simulation) + outputs.actions,
+            match=translation.match_of(simulation, in_port, tunnel_key=tunnel_key),
+            actions=subport.installed(
+                core,
+                simulation.vports[0],
+                simulation.outcome,
+                translation.rewrites(simulation) + outputs.actions,
+            ),
             cookie=core.new_cookie(),
             idle_timeout_s=core.config.flow_idle_timeout_s,
             fin_timeout_s=flow.fin_timeout_s,

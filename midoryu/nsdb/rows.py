@@ -18,6 +18,7 @@ from midoryu.nsdb.schema import (
     interface_from_text,
     mac_from_text,
     ports_from_text,
+    station_from_text,
 )
 from midoryu.packet.address import Prefix, is_v4, parse_ip, parse_prefix
 from midoryu.topology import model
@@ -277,7 +278,10 @@ def _lease(row: Any) -> model.Lease:
 
 def _mac_entry(row: Any) -> model.MacEntry:
     return model.MacEntry(
-        str(row.uuid), _key_of(row.network), mac_from_text(row.mac), _key_of(row.port)
+        str(row.uuid),
+        _key_of(row.network),
+        station_from_text(row.mac),
+        _key_of(row.port),
     )
 
 

@@ -17,10 +17,12 @@ from midoryu.packet.address import (
     MAC_BROADCAST,
     Prefix,
     format_ip,
+    format_mac,
     parse_ip,
     parse_mac,
     parse_prefix,
 )
+from midoryu.packet.codec import VLAN_PRESENT
 
 DATABASE: Final = "Midoryu"
 SCHEMA_FILE: Final = Path(__file__).with_name("midoryu.ovsschema")
@@ -48,6 +50,25 @@ def mac_from_text(text: str) -> int:
     if not 0 < mac <= MAC_BROADCAST or mac >> 40 & 1:
         raise ValueError(f"{text!r} is not the MAC address of one station")
     return mac
+
+
+def station_from_text(text: str) -> int:
+    """Read a learned `MAC`, or `MAC/VLAN` of a tagged one (`model.MacEntry.mac`).
+
+    Raises:
+        ValueError: it is none.
+    """
+    mac, _, vlan = text.partition("/")
+    if vlan and not (vlan.isdecimal() and int(vlan) < 4096):
+        raise ValueError(f"{text!r} is not MAC or MAC/VLAN")
+    tag = VLAN_PRESENT | int(vlan) if vlan else 0
+    return tag << 48 | mac_from_text(mac)
+
+
+def format_station(mac: int) -> str:
+    """Write a learned address as rows hold it."""
+    text, tag = format_mac(mac & MAC_BROADCAST), mac >> 48
+    return f"{text}/{tag & 0xFFF}" if tag else text
 
 
 def interface_from_text(text: str) -> Prefix:

@@ -24,7 +24,7 @@ from midoryu.engine.effect import (
 )
 from midoryu.errors import NsdbError
 from midoryu.nsdb.replica import Replica
-from midoryu.nsdb.schema import BLOCKS
+from midoryu.nsdb.schema import BLOCKS, format_station
 from midoryu.packet.address import format_ip, format_mac
 from midoryu.topology import model
 from midoryu.topology.l2 import ROUTERS
@@ -122,7 +122,7 @@ class RowWriter:
         row = self._row("Mac", model.MacEntry, write.network, write.mac)
         if row is None:
             row = self._insert("Mac")
-            row.network, row.mac = network, format_mac(write.mac)
+            row.network, row.mac = network, format_station(write.mac)
         row.port = port
 
     def _forget_mac(self, write: ForgetMac) -> None:

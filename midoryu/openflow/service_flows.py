@@ -17,6 +17,7 @@ again: copies do not go round in circles, whatever two hosts think of where a vp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from midoryu.compat import SLOTS
@@ -65,10 +66,12 @@ class VportPlan:
         return bool(self.to_kbps or self.mirrors_to)
 
 
-def plan_mods(plan: VportPlan) -> list[FlowMod]:
+# All vports are compared after each change, and hardly one differs.
+@lru_cache(maxsize=4096)
+def plan_mods(plan: VportPlan) -> tuple[FlowMod, ...]:
     """List what a local vport needs, meters first."""
     flows = [*_classify(plan), _miss(plan), _too_large(plan), _to_vport(plan)]
-    return [*_meters(plan), *map(InstallFlow, flows)]
+    return (*_meters(plan), *map(InstallFlow, flows))
 
 
 def tunnel_flow(key: int, actions: tuple[Action, ...]) -> Flow:

@@ -50,17 +50,20 @@ def forward(  # noqa: C901
     row, topology = network.row, walk.world.topology
     walk.tags.add(device_tag(row.key))
     headers = walk.headers
-    walk.fields |= field.ETH_SRC | field.ETH_DST
+    if not walk.hops:
+        # Behind a router the addresses are its own, whatever came in.
+        walk.fields |= field.ETH_SRC | field.ETH_DST
     refusal = _refusal(walk, network, vport)
     if refusal is not None:
         return refusal
     _learn(walk, network, vport)
-    if walk.is_neighbor_talk:
+    if walk.is_neighbor_talk and not walk.packet.vlan:
         walk.fields |= neighbor.READ_QUESTION
         _let_routers_hear(walk, network, vport)
         if _answered(walk, network, vport):
             return Consumed(Reason.ANSWERED)
-    if network.services is not None and not walk.generated:
+    tagged = walk.packet.vlan != 0
+    if network.services is not None and not (walk.generated or tagged):
         served = services.serve(walk, network.services, vport)
         if served is not None:
             return served
@@ -76,7 +79,8 @@ def forward(  # noqa: C901
         if ended is not None:
             return ended
     walk.tags.add(mac_tag(row.key, headers.eth_dst))
-    target = topology.vport(topology.mac_location(network, headers.eth_dst))
+    station = _station(walk, network, headers.eth_dst)
+    target = topology.vport(topology.mac_location(network, station))
     if target is None:
         walk.tags.add(flood_tag(row.key))
         return EVERYWHERE
@@ -104,6 +108,19 @@ def _refusal(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, N
     return None if verdict is Verdict.ACCEPT else Drop(Reason.FILTERED)
 
 
+def _station(walk: Walk, network: NetworkView, mac: int) -> int:
+    """Return what a MAC address is looked up by: tagged stations are others.
+
+    Source: IEEE 802.1Q, section 8.8.9 (independent learning). An address that the
+    topology declares is its vport's whatever the tag.
+    """
+    if not walk.packet.vlan or mac in network.vport_by_mac:
+        return mac
+    mac |= walk.packet.vlan << 48
+    walk.tags.add(mac_tag(network.row.key, mac))
+    return mac
+
+
 def _is_ip_multicast(walk: Walk) -> bool:
     if not walk.is_ip or walk.packet.vlan:
         return False
@@ -117,6 +134,7 @@ def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:
     walk.tags.add(mac_tag(key, mac))
     if mac in network.vport_by_mac:
         return
+    mac = _station(walk, network, mac)
     if walk.world.topology.mac_location(network, mac) != vport.key:
         walk.learned.append(MacSeen(key, mac, vport.key))
 

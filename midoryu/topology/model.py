@@ -360,6 +360,7 @@ class MacEntry:
     key: str
     network: int
     mac: int
+    """48 bits; of a tagged station, its tag (`packet.vlan`) above them."""
     vport: int
 
 

@@ -266,3 +266,36 @@ def test_a_mirror_ends_with_its_row_and_follows_its_target() -> None:
     fabric.change(model.Gone(Mirror, fabric.builder.key("mirror")))
     assert names(fabric, "web/vm1", unicast(1, 3)) == ["web/vm3"]
     assert names(fabric, "web/vm3", unicast(3, 1)) == ["web/vm1"]
+
+
+def test_a_transparent_network_forwards_each_tag_for_itself() -> None:
+    b = office()
+    b.network("web", vlan_transparent=True)
+    fabric = Fabric(b)
+    nested = "02:dd:00:00:00:01"
+
+    def says(vport: str, vlan: int) -> None:
+        hello = frames.udp(eth_src=nested, eth_dst=EVERYBODY, vlan=vlan)
+        assert len(fabric.send(vport, hello)) == 6
+
+    says("web/vm3", 5)
+    says("web/vm6", 6)
+    for vlan, place in ((5, "web/vm3"), (6, "web/vm6"), (5, "web/vm3")):
+        frame = frames.udp(eth_src=mac(1), eth_dst=nested, vlan=vlan)
+        assert names(fabric, "web/vm1", frame) == [place]
+        assert {one.frame for one in fabric.delivered} == {frame}
+    untagged = frames.udp(eth_src=mac(1), eth_dst=nested)
+    assert names(fabric, "web/vm1", untagged) == OTHERS
+    declared = frames.udp(eth_src=mac(1), eth_dst=mac(4), vlan=5)
+    assert names(fabric, "web/vm1", declared) == ["web/vm4"]
+
+
+def test_other_networks_drop_tags_and_frames_of_the_link() -> None:
+    fabric = Fabric(office())
+    lldp = frames.udp(eth_src=mac(1), eth_dst="01:80:c2:00:00:0e")
+
+    assert names(fabric, "web/vm1", unicast(1, 3, vlan=5)) == []
+    assert names(fabric, "web/vm1", lldp) == []
+    network = next(r for r in fabric.builder.rows if isinstance(r, model.Network))
+    fabric.change(model.Put(replace(network, forward_bpdu=True)))
+    assert names(fabric, "web/vm1", lldp) == OTHERS
