@@ -119,6 +119,7 @@ _VIEW_KNOWN: Final[dict[type, frozenset[str]]] = {
         [
             "_served",
             "addresses",
+            "balancing",
             "dnat_targets",
             "dnats",
             "floating",
@@ -198,6 +199,9 @@ class Template:
         headers, proto = packet.headers, packet.ip_proto
         source, destination = headers.ip_src, headers.ip_dst
         source_port, port = headers.l4_src, headers.l4_dst
+        if source in world.connections.targets:
+            # It may be an answer: routers with VIPs look for its record.
+            return None
         after = model.headers
         new_source, new_port = source, source_port
         translations: tuple[Translation, ...] = ()
@@ -367,6 +371,8 @@ class Replays:
         if not _are_plain(topology, devices):
             return None
         headers = simulation.packet.headers
+        if _may_answer(simulation, topology, devices):
+            return None
         named = {part for tag in tags for part in tag}
         bounds: list[_Bounds] = []
         for address in (headers.ip_src, headers.ip_dst):
@@ -389,8 +395,12 @@ class Replays:
     def _edges_of(self, topology: Topology, device: int) -> list[int]:
         edges = self._edges.get(device)
         if edges is None:
-            rows = topology.rows_about(device)
-            edges = self._edges[device] = _edges(_addresses(tuple(rows)))
+            parts: list[Any] = list(topology.rows_about(device))
+            router = topology.router(device)
+            if router is not None:
+                # VIPs and their members have rows of their own.
+                parts += [router.nat.addresses, router.nat.dnat_targets]
+            edges = self._edges[device] = _edges(_addresses(tuple(parts)))
         return edges
 
     def _chain_edges_of(self, topology: Topology, key: str) -> list[int]:
@@ -487,6 +497,18 @@ def _are_plain(topology: Topology, devices: Iterable[int]) -> bool:
             ):
                 return False
     return True
+
+
+def _may_answer(
+    simulation: Simulation, topology: Topology, devices: Iterable[int]
+) -> bool:
+    """Tell whether a router may take the packet for an answer of a service."""
+    source = simulation.packet.headers.ip_src
+    walk = simulation.walk
+    if walk is None or source in walk.world.connections.targets:
+        return True
+    routers = map(topology.router, devices)
+    return any(one is not None and source in one.nat.dnat_targets for one in routers)
 
 
 def _is_used(part: Any) -> bool:
