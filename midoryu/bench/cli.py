@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from midoryu.bench import micro, network, packet_in
+from midoryu.bench import gate, memory, micro, network, packet_in, scale
 from midoryu.bench.report import Figure, to_json, to_table
 from midoryu.errors import MidoryuError
 
@@ -17,11 +17,14 @@ _ABOUT: Final = """\
 Measure midoryu on this machine. Every figure is a ratio to a reference of the same run.
 
   micro      each step of the packet path, per call, in one process
+  gate       micro, and fail where a step takes twice as long as it did (for CI)
   packet-in  a switch without packets drives real ryu-manager processes: midoryu's agent
              (real NSDB, 2 routers, 50 stateful rules, masquerade, state to 3 hosts),
              Ryu's simple_switch_13, and an application that does nothing
   network    four real hosts (as root): round trips, connections, throughput, failover;
              against static flows, and against OVN where it is installed
+  memory     100,000 and 1,000,000 connection records: bytes, rates, worst pauses
+  scale      an NSDB of 1,000 hosts and 50,000 vports: start, memory, one changed row
 """
 
 
@@ -30,12 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     figures: list[Figure] = []
     try:
+        if options.suite == "gate":
+            return _too_slow(gate.run(_tell))
         if options.suite in ("micro", "all"):
             figures += micro.run(options.repeat, _tell, is_profiled=options.profile)
         if options.suite in ("packet-in", "all"):
             figures += packet_in.run(options.repeat, options.seconds, _tell)
         if options.suite in ("network", "all"):
             figures += network.run(options.repeat, options.seconds, _tell)
+        if options.suite in ("memory", "all"):
+            figures += memory.run(options.repeat, _tell)
+        if options.suite in ("scale", "all"):
+            figures += scale.run(options.repeat, _tell)
     except (MidoryuError, OSError) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
@@ -45,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(text)
     return 0
+
+
+def _too_slow(found: list[gate.Loss]) -> int:
+    for loss in found:
+        print(f"bench: too slow: {loss}", file=sys.stderr)
+    return 1 if found else 0
 
 
 def _tell(line: str) -> None:
@@ -60,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "suite",
         nargs="?",
-        choices=("micro", "packet-in", "network", "all"),
+        choices=("micro", "packet-in", "network", "memory", "scale", "gate", "all"),
         default="all",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")

@@ -68,6 +68,10 @@ class Stage:
 
     # ------------------------------------------------------------ databases
 
+    def start_empty_nsdb(self) -> None:
+        """Start the NSDB without a row."""
+        self._server("nsdb", _NSDB_SCHEMA)
+
     def start_nsdb(self) -> tuple[Change, ...]:
         """Start the NSDB with the whole topology in it; return its rows."""
         self._server("nsdb", _NSDB_SCHEMA)

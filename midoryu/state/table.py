@@ -40,6 +40,8 @@ _MAX_INTERNED: Final = 262_144
 # Keys with a hash that another key has. Addresses with one hash are easy to make, and
 # looking among them is slow, so there are few; a key too many is not found.
 _MAX_EXACT: Final = 256
+# Some milliseconds' work, with the flows and ports that go with the records.
+EXPIRE_AT_ONCE: Final = 256
 
 
 class Hit(NamedTuple):
@@ -198,12 +200,25 @@ class ConnectionTable:
         """Tell whether installed flows hold the record."""
         return connection_id in self._holds
 
-    def expire(self, now: float) -> list[Connection]:
-        """Remove and return what reached its end, and what a full table dropped."""
+    def expire(self, now: float, limit: int = EXPIRE_AT_ONCE) -> list[Connection]:
+        """Remove and return what reached its end, and what a full table dropped.
+
+        Looks at `limit` records at most, so that packets need not wait while very many
+        end at once; `deadline` is past until the rest was looked at.
+        """
         gone, self._evicted = self._evicted, []
-        while self._bucket_heap and self._bucket_heap[0] * _STEP_S <= now:
-            bucket = heapq.heappop(self._bucket_heap)
-            for connection_id in self._buckets.pop(bucket):
+        while limit > 0 and self._bucket_heap:
+            bucket = self._bucket_heap[0]
+            if bucket * _STEP_S > now:
+                break
+            ids = self._buckets[bucket]
+            due = ids[-limit:]
+            del ids[-limit:]
+            if not ids:
+                heapq.heappop(self._bucket_heap)
+                del self._buckets[bucket]
+            limit -= len(due)
+            for connection_id in due:
                 connection = self._records.get(connection_id)
                 if connection is not None and connection.bucket == bucket:
                     self._age(connection, now, gone)

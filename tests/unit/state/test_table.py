@@ -121,6 +121,19 @@ def test_the_deadline_leads_from_expiry_to_expiry() -> None:
     assert seen == [*range(1, 10), *range(11, 50), 10]
 
 
+def test_very_many_ends_are_spread_over_several_calls() -> None:
+    table = ConnectionTable()
+    for id_ in range(1, 51):
+        table.insert(record(id_, sport=id_), 0.0)
+    seen = []
+    while (due := table.deadline()) is not None and due <= 240.0:
+        gone = table.expire(240.0, limit=20)
+        assert 0 < len(gone) <= 20
+        seen += [one.id for one in gone]
+    assert sorted(seen) == [*range(1, 51)]
+    assert (len(table), table.deadline()) == (0, None)
+
+
 def test_a_fin_shortens_the_wait() -> None:
     table = ConnectionTable()
     table.insert(record(5, phase=Phase.TCP_ESTABLISHED), 0.0)
