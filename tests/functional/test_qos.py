@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from midoryu.lab.lab import Lab
 from midoryu.packet.codec import decode
-from tests.functional.lab_tools import LABS, LabMaker, pings, wait
+from tests.functional.lab_tools import LABS, LabMaker, pings, send_frames, wait
+from tests.helpers import frames
 
 SLOW, NEAR, FAST = "10.0.1.11", "10.0.1.12", "10.0.1.21"
+FAST_MAC, SLOW_MAC = "02:00:00:00:01:21", "02:00:00:00:01:11"
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,43 @@ def test_packets_of_a_marked_machine_arrive_with_the_mark(lab: Lab, ip: str) -> 
             source = headers.ip_src & 0xFF
             marks.setdefault(source, set()).add(headers.ip_tos >> 2)
     assert marks == ({0x11: {10}, 0x12: {0}} if ":" in ip else {11: {10}, 12: {0}})
+
+
+def test_a_storm_is_held_to_its_limit_and_counts_for_floods_alone(lab: Lab) -> None:
+    text = b"storm" * 4
+    flood = frames.udp(FAST, "10.0.1.255", eth_src=FAST_MAC, payload=text)
+    flood = b"\xff" * 6 + flood[6:]
+    direct = frames.udp(FAST, SLOW, eth_src=FAST_MAC, eth_dst=SLOW_MAC, payload=b"ok")
+    with lab.capture("slow") as capture:
+        send_frames(lab, "fast", "eth0", [flood] * 1000)
+        send_frames(lab, "fast", "eth0", [direct] * 200)
+        wait(lambda: False, 0.5)
+
+    got = [frame.data for frame in capture.frames()]
+    seconds = 1.5
+    # What a second's worth of burst and the first packets' way by the agent add.
+    assert 50 <= sum(text in data for data in got) <= 50 + 50 * seconds + 100
+    assert sum(data[42:44] == b"ok" for data in got) == 200
+
+
+def test_limits_and_mirrors_go_with_the_file_that_has_them_not(
+    lab: Lab, tmp_path: Path
+) -> None:
+    whole = lab.ctl("export")
+    topology = yaml.safe_load(whole)
+    assert topology["qos"]["gold"]["dscp"] == 10
+    assert topology["mirrors"] == {"watch": {"ports": ["red/near"], "to": "red/tap"}}
+    del topology["qos"], topology["mirrors"]
+    del topology["networks"]["red"]["ports"]["slow"]["qos"]
+    file = tmp_path / "plain.yaml"
+    file.write_text(yaml.safe_dump(topology))
+    lab.ctl("apply", "-f", str(file))
+    try:
+        assert wait(lambda: megabits(lab, "slow", "fast", FAST, *UDP) > 12, 30)
+        with lab.capture("tap", expression="icmp") as copies:
+            assert pings(lab, "near", FAST) == 3
+        assert copies.frames() == []
+    finally:
+        file.write_text(whole)
+        lab.ctl("apply", "-f", str(file))
+    assert lab.ctl("export") == whole
