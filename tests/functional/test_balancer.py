@@ -9,8 +9,10 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from midoryu.lab.lab import Lab
 from midoryu.nsdb.file_link import stable_mac
@@ -138,6 +140,15 @@ def test_a_floating_address_leads_to_a_networks_vip(lab: Lab) -> None:
     assert answers == MEMBERS[0]
 
 
+def with_members(lab: Lab, directory: Path, members: list[str]) -> None:
+    """Give the pool `talk` these members."""
+    topology = yaml.safe_load(lab.ctl("export"))
+    topology["balancers"]["talk"]["members"] = members
+    file = directory / "topology.yaml"
+    file.write_text(yaml.safe_dump(topology))
+    lab.ctl("apply", "-f", str(file))
+
+
 @contextlib.contextmanager
 def sick(lab: Lab, vm: str) -> Iterator[None]:
     """Let a VM hear nothing for a while."""
@@ -187,12 +198,15 @@ def test_a_sick_member_gets_nothing_until_it_is_well(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_sessions_outlive_their_gateway(
-    lab: Lab, protocol: str
+def test_sessions_outlive_their_gateway_and_a_changed_pool(
+    lab: Lab, protocol: str, tmp_path: Path
 ) -> None:
     sessions = [start(lab, "server", protocol, "203.0.113.80") for _ in range(6)]
     try:
         assert all(session.exchange().ok for session in sessions)
+        with_members(lab, tmp_path, ["10.0.1.11", "10.0.1.12"])
+        results = [session.exchange() for session in sessions]
+        assert all(result.ok for result in results), results
         gateway = gateway_of(lab)
         lab.kill(gateway, "host")
         try:
@@ -205,3 +219,4 @@ def test_sessions_outlive_their_gateway(
     finally:
         for session in sessions:
             session.close()
+        with_members(lab, tmp_path, ["10.0.1.12", "10.0.1.13"])
