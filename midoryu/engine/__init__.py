@@ -11,6 +11,8 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
       change_lane               topology, interfaces, the switch itself
     core, flow_index, waiting   what the lanes work on
     fragments                   datagrams whose fragments are under way
+    balancing                   load balancers: affinity, connections that end
+    health, probe               load balancers: who looks at members, and how
     adoption                    flows that an earlier agent left in the switch
     report                      answers for people (`inspect`)
 

@@ -19,9 +19,11 @@ from midoryu.engine import (
     leases,
     memory,
     packet_lane,
+    port_blocks,
     questions,
     report,
     resolving,
+    returning,
     snooping,
     state_lane,
 )
@@ -154,6 +156,7 @@ class Engine:
             state_lane.touch_held(core, effects, now)
             learning.age_macs(core, effects, now)
             leases.release_idle(core, effects, now)
+            returning.sweep(core, now)
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):
@@ -164,14 +167,19 @@ class Engine:
         questions.forget_old(core, now)
         snooping.step(core, effects, now)
         leases.take_up(core, now)
+        port_blocks.step(core, effects)
         core.affinity.expire(now, core.connections)
+        self._watch_members(effects, now)
+        adoption.step(core, effects, now)
+        change_lane.tidy(core, effects, now)
+
+    def _watch_members(self, effects: Effects, now: float) -> None:
+        core = self._core
         wishes = health.step(core, effects, now)
         for emission in wishes.emissions:
             packet_lane.emit(core, emission, effects, now)
         for neighbor in wishes.neighbors:
             packet_lane.ask(core, neighbor, effects, now)
-        adoption.step(core, effects, now)
-        change_lane.tidy(core, effects, now)
 
     def _deadline(self, now: float) -> float:
         core = self._core
@@ -187,6 +195,7 @@ class Engine:
             core.liveness.deadline(),
             core.snooping.deadline(),
             advertiser.deadline(core),
+            port_blocks.deadline(core, now),
         ):
             if deadline is not None:
                 deadlines.append(deadline)
