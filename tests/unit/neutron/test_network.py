@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Neutron network -> its rows."""
+
+from __future__ import annotations
+
+from midoryu.neutron.network import Segment, network_items, physical_items
+
+NETWORK = {"id": "n", "admin_state_up": True, "mtu": 1450}
+GATEWAYS = {"public": ("h1", "h2")}
+HOLDERS = {"public": "neutron-physical-public"}
+
+
+def test_tenant_network_is_a_switch_and_nothing_else() -> None:
+    (item,) = network_items(NETWORK, gateways=GATEWAYS, holders={})
+
+    assert item.columns["name"] == "neutron-n"
+    assert item.columns["mtu"] == 1450
+
+
+def test_flat_network_has_an_uplink_on_each_gateway_in_one_ingress_set() -> None:
+    items = network_items(
+        NETWORK, segments=[Segment("public")], gateways=GATEWAYS, holders=HOLDERS
+    )
+
+    uplinks = [item for item in items if item.table == "Port"]
+    assert [u.columns["interface_id"] for u in uplinks] == ["public@h1", "public@h2"]
+    assert [u.columns["host"] for u in uplinks] == ["h1", "h2"]
+    assert items[-1].table == "Port_Group"
+    assert items[-1].columns["ports"] == tuple(u.name for u in uplinks)
+
+
+def test_vlan_network_has_sub_ports_of_the_physical_interface() -> None:
+    items = network_items(
+        NETWORK, segments=[Segment("public", 7)], gateways=GATEWAYS, holders=HOLDERS
+    )
+
+    uplink = next(item for item in items if item.table == "Port")
+    (holder,) = [i for i in physical_items("public", ["h1"]) if i.table == "Port"]
+    assert uplink.columns["vlan"] == 7
+    assert uplink.columns["parent"] == holder.name
+    assert holder.columns["interface_id"] == "public@h1"
+
+
+def test_physical_network_without_a_gateway_gives_no_uplink() -> None:
+    items = network_items(
+        NETWORK, segments=[Segment("other")], gateways=GATEWAYS, holders={}
+    )
+
+    assert [item.table for item in items] == ["Network"]
