@@ -43,6 +43,10 @@ CASES: dict[str, tuple[str, bytes]] = {
     "masqueraded UDP with a low TTL": ("web/vm2", vm_udp(sport=7, ttl=3)),
     "DNAT": ("provider/uplink1", from_outside(1, dst=DNAT, sport=5, dport=8080)),
     "a filtered port": ("provider/uplink1", from_outside(1, dst=DNAT, dport=22)),
+    "a filtered port, nearly there": (
+        "provider/uplink1",
+        from_outside(1, dst=DNAT, dport=22, ttl=3),
+    ),
     "VM to VM": (
         "web/vm2",
         frames.tcp(
