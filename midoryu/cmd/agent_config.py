@@ -31,6 +31,7 @@ _EPOCH_START = 1_767_225_600
 _EPOCH_PER_S = 8
 _LIMITS = (
     "mtu_bytes",
+    "gateway_return",
     "vport_rate_pps",
     "vport_burst",
     "vport_storm_pps",

@@ -101,6 +101,17 @@ OPTIONS: Final = [
         max=10_000_000,
         help="Packets of one port that may go to the agent at once, above the rate.",
     ),
+    cfg.StrOpt(
+        "gateway_return",
+        default=_DEFAULT.gateway_return,
+        choices=[
+            ("holder", "gateways send them to the host that leased the NAT port"),
+            ("classic", "gateways translate them, with the records pushed to them"),
+        ],
+        help="What gateways do with answers to masqueraded connections. The first "
+        "takes no packet-in at gateways, whatever the rate of new connections. All "
+        "hosts need the same.",
+    ),
     cfg.IntOpt(
         "vport_storm_pps",
         default=_DEFAULT.vport_storm_pps,

@@ -17,6 +17,8 @@ from midoryu.engine import (
     leases,
     membership,
     packet_lane,
+    port_blocks,
+    returning,
     snooping,
     standing,
     state_lane,
@@ -89,6 +91,7 @@ def topology_changed(
     for wanted in leases.changed(core, event.changes, old_leases):
         packet_lane.resume_all(core, wanted, effects, now)
     leases.claim_lost(core, effects)
+    port_blocks.changed(core, event.changes, effects)
     if kinds & {Network, Qos, Mirror} and not kinds & {Vport, VportStatus, Host}:
         standing.refresh(core, effects, now)
         snooping.watch(core, now)
@@ -191,6 +194,7 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
         elif not _is_said_up(core, key):
             effects.nsdb_writes.append(SetVportStatus(key, True))
     standing.refresh(core, effects, now)
+    port_blocks.refresh(core, effects)
     snooping.watch(core, now)
     gateways.watch(core, now)
 
@@ -284,7 +288,8 @@ def switch_connected(
     for flow in base_flows(event.gre_ofport, event.state_ofport):
         effects.flow_mods.append(InstallFlow(flow))
     standing.refresh(core, effects, now, again=True)
-    base = (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL)
+    port_blocks.refresh(core, effects, again=True)
+    base = (pipeline.COOKIE_BASE, pipeline.COOKIE_TUNNEL, pipeline.COOKIE_BLOCK)
     core.found_base = tuple(
         flow for flow in event.flows if pipeline.cookie_kind(flow.cookie) in base
     )
@@ -312,6 +317,7 @@ def tidy(core: Core, effects: Effects, now: float) -> None:
     places = core.places
     wanted = set(base_flows(places.gre_ofport, places.state_ofport))
     wanted.update(standing.flows(core))
+    wanted.update(port_blocks.flows(core))
     slots = {(flow.table, flow.priority, flow.match) for flow in wanted}
     for flow in core.found_base:
         if (flow.table, flow.priority, flow.match) not in slots:
@@ -322,6 +328,8 @@ def tidy(core: Core, effects: Effects, now: float) -> None:
 
 def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> None:
     """Forget a flow that the switch removed; its record was used until it went idle."""
+    if core.blocks.unproven:
+        returning.removed(core, event, now)
     entry = core.flows.remove(event.cookie)
     if entry is None:
         return

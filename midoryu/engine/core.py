@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from midoryu.compat import SLOTS
+from midoryu.engine.block_book import PortBlocks
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry, FlowIndex
@@ -123,6 +124,8 @@ class Core:
         """First packets that wait for their state to be confirmed."""
         self.found_base: tuple[Flow, ...] = ()
         """Base flows that stood when the switch connected, until they are judged."""
+        self.blocks = PortBlocks()
+        """Blocks of NAT ports whose packets gateways hand on."""
         self.snooping = Snooping()
         """Members of multicast groups behind local vports."""
         self.standing_flows: dict[tuple[int, int, Match], Flow] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from midoryu.engine import health, state_lane
+from midoryu.engine import health, port_blocks, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.packet import build
@@ -108,6 +108,7 @@ def _apply(core: Core, effects: Effects, now: float) -> None:
     if dead != core.topology.dead_hosts:
         tags = core.topology.set_dead_hosts(frozenset(dead))
         core.invalidate(tags, effects, now)
+        port_blocks.refresh(core, effects)
 
 
 def _others(core: Core) -> frozenset[int]:

@@ -17,6 +17,7 @@ from midoryu.engine import (
     learning,
     leases,
     memory,
+    port_blocks,
     questions,
     resolving,
     rule_log,
@@ -28,6 +29,7 @@ from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
 from midoryu.engine.flow_index import Entry
 from midoryu.engine.fragments import Refusal
+from midoryu.engine.returning import prepare
 from midoryu.engine.waiting import Parked
 from midoryu.errors import DecodeError
 from midoryu.openflow import pipeline
@@ -87,8 +89,11 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
     key = core.places.vport_by_ofport.get(event.in_port)
     vport = core.topology.vport(key) if key is not None else None
     if vport is None:
-        core.counters["packets from an unknown port"] += 1
-        return
+        vport = port_blocks.enter(core, event)
+        if vport is None:
+            core.counters["packets from an unknown port"] += 1
+            return
+        core.counters["packet-ins handed on by gateways"] += 1
     core.counters["packet-ins"] += 1
     if core.places.vport_by_tag:
         entered = subport.enter(core, event, vport)
@@ -155,7 +160,7 @@ def _decode(event: PacketIn) -> Packet:
 def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
     """Simulate a packet again that had waited; its time may be over."""
     vport = core.topology.vport(parked.vport)
-    if vport is None or core.places.ofport_by_vport.get(vport.key) is None:
+    if vport is None or not (parked.event.tunnel_key or _is_here(core, vport)):
         core.counters["waiting packets lost their vport"] += 1
         return
     packet = parked.packet or _decode(parked.event)
@@ -164,11 +169,15 @@ def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
     _run(core, parked.event, packet, vport, effects=effects, now=now, again=again)
 
 
+def _is_here(core: Core, vport: Vport) -> bool:
+    return vport.key in core.places.ofport_by_vport
+
+
 def answer_unsolicited(core: Core, effects: Effects, now: float) -> None:
     """Tell senders of SYNs that nobody waited for, once the silence is over."""
     for one in core.unsolicited.take_due(now):
         vport = core.topology.vport(one.vport)
-        if vport is None or core.places.ofport_by_vport.get(vport.key) is None:
+        if vport is None or not (one.event.tunnel_key or _is_here(core, vport)):
             continue
         core.counters["unsolicited SYNs looked at again"] += 1
         packet = _decode(one.event)
@@ -237,14 +246,26 @@ def _run(
         _carry_out(core, event, simulation, connection, effects=held, now=now)
     else:
         _carry_out(core, event, simulation, connection, effects=effects, now=now)
-    if outcome == _PROBE:
-        for emission in health.arrived(core, simulation, effects, now):
-            emit(core, emission, effects, now)
+    if core.blocks.ways:
+        _expect_answers(core, simulation, connection, effects, now)
     _speak(core, simulation, effects, now)
+
+
+def _expect_answers(
+    core: Core, simulation: Simulation, connection: int, effects: Effects, now: float
+) -> None:
+    """Install the flow for the answers to a new connection, where they come here."""
+    if simulation.connection is not None:
+        entry = prepare(core, simulation, connection, now)
+        if entry is not None:
+            _install(core, entry, effects)
 
 
 def _speak(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:
     """Send what devices say about the packet, or have others asked."""
+    if simulation.outcome == _PROBE:
+        for emission in health.arrived(core, simulation, effects, now):
+            emit(core, emission, effects, now)
     for emission in simulation.emissions:
         emit(core, emission, effects, now)
     if simulation.lookup is not None:
@@ -460,7 +481,9 @@ def _flow(
     return Flow(
         table=pipeline.VPORT,
         priority=pipeline.PRIORITY_REACTIVE,
-        match=translation.match_of(simulation, event.in_port, vlan),
+        match=translation.match_of(
+            simulation, event.in_port, vlan, tunnel_key=event.tunnel_key
+        ),
         actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s if actions else 0,

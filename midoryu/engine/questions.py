@@ -54,7 +54,8 @@ def is_learning(core: Core, vport: int, now: float) -> bool:
 
 
 def _is_moving(core: Core, vport: int, now: float) -> bool:
-    if core.topology.location(vport) not in (0, core.host):
+    is_here = vport in core.places.ofport_by_vport
+    if is_here and core.topology.location(vport) not in (0, core.host):
         # Its interface is here already; the NSDB does not say so yet.
         return True
     moved_at = core.moved_at.get(vport)

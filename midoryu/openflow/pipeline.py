@@ -7,7 +7,9 @@ table and a test compares the two.
     in_port = state port ────────────────────────────────► controller (flow state)
     in_port = tunnel port ──► TUNNEL: tunnel_key ────────► the vport's ofport
     in_port = a vport ──────► VPORT:  reactive flows ────► rewrite, tunnel key, output
+                              NAT address, port block ───► the uplink's key, its holder
                               miss ─► meter(vport) ──────► controller (simulate)
+    in_port = tunnel port, an uplink's key ─────────────► VPORT, as if it had come in there
     anything else ──────────► drop
 """
 
@@ -37,6 +39,9 @@ TABLE_NAMES: Final[dict[int, str]] = {
 PRIORITY_MISS: Final = 0
 PRIORITY_CLASSIFY: Final = 100
 PRIORITY_SUBPORT: Final = 110
+PRIORITY_HANDED: Final = 110
+PRIORITY_BLOCK: Final = 900
+PRIORITY_EXCEPTION: Final = 910
 PRIORITY_REACTIVE: Final = 1000
 PRIORITY_TUNNEL: Final = 1000
 PRIORITY_SIZE: Final = 1000
@@ -59,6 +64,7 @@ COOKIE_MARK: Final = 0x6D
 COOKIE_BASE: Final = 1
 COOKIE_TUNNEL: Final = 2
 COOKIE_REACTIVE: Final = 3
+COOKIE_BLOCK: Final = 4
 COOKIE_KIND_MASK: Final = 0xFFFF_0000_0000_0000
 
 

@@ -63,7 +63,9 @@ def is_installable(simulation: Simulation) -> bool:
     )
 
 
-def match_of(simulation: Simulation, in_port: int, vlan: int = 0) -> Match:
+def match_of(
+    simulation: Simulation, in_port: int, vlan: int = 0, *, tunnel_key: int = 0
+) -> Match:
     """Match exactly the fields that the simulation read.
 
     Args:
@@ -71,9 +73,13 @@ def match_of(simulation: Simulation, in_port: int, vlan: int = 0) -> Match:
         in_port: the ofport where packets come in.
         vlan: the tag of the sub-port where they come in, 0 for no sub-port; the
             simulation saw them without it.
+        tunnel_key: the key that packets have which a gateway hands on, 0 for others;
+            it has looked at their destination MAC address, which is the uplink's.
     """
     packet = simulation.packet
     fields = _matchable(packet, simulation.fields)
+    if tunnel_key:
+        fields = fields & ~field.ETH_DST | field.TUNNEL_KEY
     headers = packet.headers
     proto = packet.ip_proto
     if packet.borrowed and packet.eth_type == protocol.ETH_IPV6:
@@ -94,6 +100,7 @@ def match_of(simulation: Simulation, in_port: int, vlan: int = 0) -> Match:
         packet.tcp_flags,
         headers.ip_ttl,
         packet.nd_target,
+        tunnel_key,
     )
     return Match(fields, tuple(compress(values, _selectors(fields))))
 
@@ -206,6 +213,9 @@ def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
         host = places.topology.location(vport)
         if host not in (0, places.host):
             remote.setdefault(host, []).append(vport)
+    # What a gateway handed on may go on through the tunnel where it came from.
+    gre = places.gre_ofport
+    out = pipeline.PORT_IN_PORT if gre == in_port else gre
     for host, there in remote.items():
         tags.append(host_tag(host))
         underlay = places.underlay(host)
@@ -214,7 +224,7 @@ def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
         keys = there if len(there) == 1 else keys_at(places.topology, host, there)
         for key in keys:
             actions.append((flow.SET_TUNNEL, key, underlay))
-            actions.append((flow.OUTPUT, places.gre_ofport))
+            actions.append((flow.OUTPUT, out))
     return Outputs(tuple(actions), tuple(tags))
 
 

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gateways out of the loop: packets to a leased port go straight to the leaseholder.
+
+A lease says which host made the bindings behind a block of ports, so a gateway needs no
+record, and no packet-in, to send a packet there: one wide flow for each block does
+(`openflow.block_flows`). The holder takes it as if it had come in by the uplink.
+
+The wide flow yields to what the gateway decided itself (its reactive flows). It is not
+there for a holder that is held for dead, and for ports that lead elsewhere (DNAT, VIPs,
+floating addresses); connections of vports that are no longer at the holder are
+exceptions: that host may go without anybody's notice. All these go the classic way.
+`returning` has the holder's flows; `change_lane` and `gateways` call `refresh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Union
+
+from midoryu.engine.block_book import Pair, Plan
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
+from midoryu.engine.event import PacketIn
+from midoryu.openflow.block_flows import WayIn, block_flows, entry_mods, exception_flow
+from midoryu.openflow.flow import (
+    Flow,
+    InstallFlow,
+    RemoveFlow,
+    RemoveMeter,
+    SetMeter,
+)
+from midoryu.packet import field
+from midoryu.state.connection import Connection, TranslationKind
+from midoryu.state.portpool import BLOCK_PORTS
+from midoryu.topology.balancer import BALANCER_ROWS
+from midoryu.topology.model import (
+    Change,
+    Dnat,
+    FloatingIp,
+    Gone,
+    Host,
+    IngressSet,
+    Lease,
+    Masquerade,
+    Network,
+    Put,
+    Route,
+    Router,
+    Vport,
+    VportStatus,
+)
+from midoryu.topology.mtu import vport_mtu
+from midoryu.topology.uplinks import Uplink, uplinks_of
+
+HOLDER: Final = "holder"
+_ETHERNET_BYTES: Final = 14
+_NAT_ROWS: Final = frozenset(
+    (Dnat, FloatingIp, Masquerade, Host, IngressSet, *BALANCER_ROWS)
+)
+_DEVICE_ROWS: Final = frozenset((Network, Route, Router, Vport))
+# Records looked at in one tick after a vport moved.
+_SCAN_BATCH: Final = 2_000
+
+
+def is_on(core: Core) -> bool:
+    """Tell whether packets are handed on, and everything is there for it."""
+    return (
+        core.config.gateway_return == HOLDER
+        and bool(core.host and core.switch_connected)
+        and bool(core.places.gre_ofport)
+    )
+
+
+def changed(core: Core, changes: Collection[Change], effects: Effects) -> None:
+    """Take over changed rows, after the topology has."""
+    if not is_on(core):
+        return
+    kinds = {
+        type(change.row) if isinstance(change, Put) else change.kind
+        for change in changes
+    }
+    if any(_matters(core, change) for change in changes):
+        refresh(core, effects)
+    elif Lease in kinds:
+        _leases_changed(core, changes, effects)
+    if VportStatus in kinds and core.blocks.standing:
+        # Whoever moved has connections that are exceptions now.
+        core.blocks.scan = iter([one.id for one in core.connections])
+        core.blocks.scanning = True
+
+
+def _matters(core: Core, change: Change) -> bool:
+    """Tell whether a row may change where packets come in."""
+    blocks = core.blocks
+    if isinstance(change, Gone):
+        if change.kind is VportStatus:
+            return change.key in blocks.vports
+        return change.kind in _NAT_ROWS or change.kind in _DEVICE_ROWS
+    row = change.row
+    if isinstance(row, Vport):
+        return row.device in blocks.devices or row.key in blocks.vports
+    if isinstance(row, (Network, Router)):
+        return row.key in blocks.devices
+    if isinstance(row, Route):
+        return row.router in blocks.devices
+    if isinstance(row, VportStatus):
+        return row.key in blocks.vports
+    return type(row) in _NAT_ROWS
+
+
+def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
+    """Make the switch have what it needs for all leases.
+
+    Args:
+        core: what is known.
+        effects: takes the changes.
+        again: the switch may have lost what it had: send all of it.
+    """
+    if not is_on(core):
+        return
+    blocks = core.blocks
+    leases: Iterable[Lease] = core.topology.rows(Lease)
+    _find_uplinks(core, {(lease.router, lease.address) for lease in leases})
+    for gone in [k for k in blocks.standing if core.topology.row(Lease, k) is None]:
+        _stand(core, gone, None, effects)
+    for lease in leases:
+        _stand(core, lease.key, lease, effects, again=again)
+    _receive(core, effects, again=again)
+    if again:
+        for flows_of_one in blocks.exceptions.values():
+            effects.flow_mods.extend(map(InstallFlow, flows_of_one))
+
+
+def _leases_changed(core: Core, changes: Iterable[Change], effects: Effects) -> None:
+    blocks = core.blocks
+    is_mine = False
+    for change in changes:
+        if isinstance(change, Put) and isinstance(change.row, Lease):
+            lease = change.row
+            is_mine |= lease.host == core.host
+            pair = lease.router, lease.address
+            if pair not in blocks.uplinks:
+                _find_uplinks(core, {*blocks.uplinks, pair})
+            _stand(core, lease.key, lease, effects)
+        elif isinstance(change, Gone) and change.kind is Lease:
+            _stand(core, str(change.key), None, effects)
+            is_mine = True
+    if is_mine:
+        _receive(core, effects)
+
+
+def _find_uplinks(core: Core, pairs: Collection[Pair]) -> None:
+    blocks, topology = core.blocks, core.topology
+    blocks.devices.clear()
+    blocks.uplinks = {}
+    for pair in pairs:
+        found = uplinks_of(topology, *pair)
+        blocks.uplinks[pair] = found.uplinks
+        blocks.devices |= found.devices
+    blocks.vports = {one.vport for found in blocks.uplinks.values() for one in found}
+    blocks.plans = {pair: _plan(core, pair) for pair in pairs}
+
+
+def _plan(core: Core, pair: Pair) -> Plan:
+    router, address = pair
+    view = core.topology.router(router)
+    places = core.places
+    if view is None or address in view.nat.floating:
+        return Plan((), frozenset())
+    if any(rule.ports == (0, 0xFFFF) for rule in view.nat.dnats.get(address, ())):
+        return Plan((), frozenset())
+    vips = view.nat.balancing.vips.get(address, {})
+    if any(not port for _, port in vips):
+        return Plan((), frozenset())
+    closed = {port // BLOCK_PORTS for _, port in vips}
+    closed.update(view.nat.reserved.get(address, {}))
+    ways = []
+    for uplink in core.blocks.uplinks[pair]:
+        ofport = places.ofport_by_vport.get(uplink.vport)
+        if ofport is None or uplink.vport in places.tag_by_vport:
+            continue
+        limit = _limit(core, uplink)
+        way = WayIn(ofport, uplink.vport, uplink.mac, address, limit)
+        ways.append((way, uplink))
+    return Plan(tuple(ways), frozenset(closed))
+
+
+def _limit(core: Core, uplink: Uplink) -> int:
+    """Return how large frames may be that are handed on, 0 where none is too large."""
+    topology = core.topology
+    vport = topology.vport(uplink.vport)
+    assert vport is not None
+    largest = max(vport_mtu(topology, vport), topology.assumed_mtu)
+    carried = topology.default_mtu
+    return carried + _ETHERNET_BYTES if largest > carried else 0
+
+
+def _key_for(core: Core, uplink: Uplink, holder: int) -> int:
+    """Return the key that an uplink's packets have on their way to a holder.
+
+    Equal uplinks have one, so that the holder needs one flow for all of them; but not
+    that of the holder's own uplink, which means "go out there".
+    """
+    location = core.topology.location
+    return next((k for k in uplink.equals if location(k) != holder), uplink.vport)
+
+
+def _stand(
+    core: Core,
+    key: str,
+    lease: Union[Lease, None],
+    effects: Effects,
+    *,
+    again: bool = False,
+) -> None:
+    """Make the flows stand that a lease needs here."""
+    blocks = core.blocks
+    source, before = blocks.standing.get(key, (None, ()))
+    plan = blocks.plans.get((lease.router, lease.address)) if lease else None
+    now: tuple[Flow, ...] = ()
+    if lease is not None and plan is not None and plan.ways:
+        holder = lease.host
+        is_open = (
+            holder != core.host
+            and holder not in core.topology.dead_hosts
+            and lease.block not in plan.closed
+        )
+        underlay = core.places.underlay(holder) if is_open else 0
+        keys = tuple(_key_for(core, one, holder) for _, one in plan.ways)
+        made_from = (plan.ways, underlay, keys, lease.block, core.places.gre_ofport)
+        if made_from == source and not again:
+            return
+        source = made_from
+        if underlay:
+            now = tuple(
+                made
+                for (way, _), tunnel_key in zip(plan.ways, keys)  # noqa: B905
+                for made in block_flows(
+                    way,
+                    lease.block,
+                    key=tunnel_key,
+                    holder=underlay,
+                    gre_ofport=core.places.gre_ofport,
+                )
+            )
+    if now or (lease is not None and plan is not None and plan.ways):
+        blocks.standing[key] = source, now
+    else:
+        blocks.standing.pop(key, None)
+    _replace(before, now, effects, again=again)
+
+
+def _replace(
+    before: Iterable[Flow], now: Iterable[Flow], effects: Effects, *, again: bool
+) -> None:
+    old = {(one.table, one.priority, one.match): one for one in before}
+    new = {(one.table, one.priority, one.match): one for one in now}
+    out = effects.flow_mods
+    out.extend(RemoveFlow(one) for slot, one in old.items() if slot not in new)
+    out.extend(
+        InstallFlow(one) for slot, one in new.items() if again or old.get(slot) != one
+    )
+
+
+def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
+    """Take in what other hosts hand on for this host's own leases."""
+    blocks, topology, places = core.blocks, core.topology, core.places
+    mine = {
+        (lease.router, lease.address)
+        for lease in topology.rows(Lease)
+        if lease.host == core.host
+    }
+    entries: dict[int, dict[int, Uplink]] = {}
+    blocks.ways = {}
+    for pair in mine:
+        for uplink in blocks.uplinks.get(pair, ()):
+            ofport = places.ofport_by_vport.get(uplink.vport)
+            if ofport is not None:
+                if uplink.vport not in places.tag_by_vport:
+                    blocks.ways[(uplink.vport, *pair)] = ofport, 0
+                continue
+            key = _key_for(core, uplink, core.host)
+            entries.setdefault(key, {})[uplink.vport] = uplink
+            blocks.ways[(uplink.vport, *pair)] = places.gre_ofport, key
+    blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
+    config, out = core.config, effects.flow_mods
+    for key in [key for key in blocks.entry_flows if key not in entries]:
+        for gone in blocks.entry_flows.pop(key):
+            out.append(RemoveFlow(gone))
+        out.append(RemoveMeter(_meter(core, key).meter))
+    for key in entries:
+        if key not in blocks.entry_flows or again:
+            mods = entry_mods(
+                places.gre_ofport, key, config.vport_rate_pps, config.vport_burst
+            )
+            blocks.entry_flows[key] = tuple(
+                mod.flow for mod in mods if isinstance(mod, InstallFlow)
+            )
+            out.extend(mods)
+
+
+def _meter(core: Core, key: int) -> SetMeter:
+    config = core.config
+    mods = entry_mods(1, key, config.vport_rate_pps, config.vport_burst)
+    assert isinstance(mods[0], SetMeter)
+    return mods[0]
+
+
+def flows(core: Core) -> set[Flow]:
+    """Return all flows that stand."""
+    blocks = core.blocks
+    found = {one for _, made in blocks.standing.values() for one in made}
+    found.update(one for made in blocks.entry_flows.values() for one in made)
+    found.update(one for made in blocks.exceptions.values() for one in made)
+    return found
+
+
+def enter(core: Core, event: PacketIn) -> Union[Vport, None]:
+    """Return the uplink by which a packet came in that a gateway handed on.
+
+    Equal uplinks have one key; the packet tells by which of them it really came, for
+    what is said about it.
+    """
+    uplinks = core.blocks.entries.get(event.tunnel_key)
+    if uplinks is None or event.in_port != core.places.gre_ofport:
+        return None
+    mac = int.from_bytes(event.frame[:6], "big")
+    uplinks = tuple(one for one in uplinks if one.mac == mac)
+    topology, places = core.topology, core.places
+    for one in uplinks:
+        if places.underlay(topology.location(one.vport)) == event.tunnel_source:
+            return topology.vport(one.vport)
+    return topology.vport(uplinks[0].vport) if uplinks else None
+
+
+def adopt(core: Core, values: dict[int, int]) -> Union[Vport, None]:
+    """Return the uplink of the packets that a flow of an earlier agent is for.
+
+    Args:
+        core: what is known.
+        values: what the flow matches; gets the MAC address that it does not tell.
+    """
+    uplinks = core.blocks.entries.get(values[field.TUNNEL_KEY])
+    if not uplinks or values.get(field.IN_PORT) != core.places.gre_ofport:
+        return None
+    values[field.ETH_DST] = uplinks[0].mac
+    return core.topology.vport(uplinks[0].vport)
+
+
+# Exceptions: connections of vports that left the holder.
+
+
+def known(core: Core, connection: Connection, effects: Effects) -> None:
+    """Look whether a record that came is an exception to its block."""
+    blocks = core.blocks
+    if not blocks.standing or connection.id in blocks.exceptions:
+        return
+    for device, kind, address, port in connection.translations:
+        if kind is not TranslationKind.SOURCE:
+            continue
+        plan = blocks.plans.get((device, address))
+        lease = core.lease_at.get((address, port // BLOCK_PORTS))
+        if plan is None or lease is None or not plan.ways or lease.router != device:
+            continue
+        location = core.topology.location(connection.ingress_vport)
+        if location in (0, lease.host):
+            continue
+        made = tuple(
+            exception_flow(way, connection.ip_proto, port) for way, _ in plan.ways
+        )
+        blocks.exceptions[connection.id] = made
+        blocks.exception_counts.update(one.match for one in made)
+        effects.flow_mods.extend(map(InstallFlow, made))
+        core.counters["connections kept from their block's holder"] += 1
+
+
+def forget(core: Core, connection_id: int, effects: Effects) -> None:
+    """Forget a record that has ended."""
+    blocks = core.blocks
+    for made in blocks.exceptions.pop(connection_id, ()):
+        blocks.exception_counts[made.match] -= 1
+        if not blocks.exception_counts[made.match]:
+            del blocks.exception_counts[made.match]
+            effects.flow_mods.append(RemoveFlow(made))
+
+
+def step(core: Core, effects: Effects) -> None:
+    """Go on with the look at all records after a vport moved."""
+    blocks = core.blocks
+    for _ in range(_SCAN_BATCH if blocks.scanning else 0):
+        connection_id = next(blocks.scan, None)
+        if connection_id is None:
+            blocks.scanning = False
+            return
+        connection = core.connections.get(connection_id)
+        if connection is not None:
+            known(core, connection, effects)
+
+
+def deadline(core: Core, now: float) -> Union[float, None]:
+    """Return when the look at all records goes on, None for no look under way."""
+    return now if core.blocks.scanning else None
+
+
+def counts(core: Core) -> Mapping[str, int]:
+    """Count what stands, for the report."""
+    blocks = core.blocks
+    return {
+        "blocks handed on": sum(1 for _, made in blocks.standing.values() if made),
+        "uplinks handed on from": len(blocks.entries),
+        "exceptions": len(blocks.exceptions),
+    }
