@@ -9,7 +9,7 @@ whether a port binds; `worker` tells Neutron what the hosts report.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from neutron.db import provisioning_blocks
@@ -21,7 +21,7 @@ from neutron_lib.plugins.ml2 import api
 from oslo_config import cfg
 
 from midoryu.conf import neutron as options
-from midoryu.neutron import source
+from midoryu.neutron import source, status
 from midoryu.neutron import unit as units
 from midoryu.neutron.binding import Binder
 from midoryu.neutron.events import Callbacks
@@ -48,6 +48,12 @@ def gateways_of(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
         physical_network, _, host = entry.partition(":")
         found[physical_network] = (*found.get(physical_network, ()), host)
     return found
+
+
+def migration_target(port: Mapping[str, Any]) -> str:
+    """Return where Nova says that a port's instance goes, "" for nowhere."""
+    profile = port.get(portbindings.PROFILE) or {}
+    return str(profile.get("migrating_to") or "")
 
 
 def make_synchronizer() -> Synchronizer:
@@ -163,8 +169,13 @@ class MidoryuMechanismDriver(api.MechanismDriver):
         self._flush(context)
 
     def update_port_postcommit(self, context: Any) -> None:
-        """Write it."""
+        """Write it, and tell Nova if an instance is about to come to another host."""
         self._flush(context)
+        target = migration_target(context.current)
+        if target and target != migration_target(context.original or {}):
+            status.tell_nova_of_migration(
+                context._plugin_context.elevated(), context.current["id"], target
+            )
 
     def delete_port_postcommit(self, context: Any) -> None:
         """Write it."""

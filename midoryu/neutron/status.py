@@ -68,7 +68,7 @@ def set_up(context: Any, port: str, host: str) -> None:
         return
     active = _active_host(context, port)
     if active != host:
-        _tell_nova_of_migration(context, row, host)
+        tell_nova_of_migration(context, port, host)
         return
     LOG.info("port %s is up at %s", port, host)
     provisioning_blocks.provisioning_complete(
@@ -114,16 +114,19 @@ def _active_ports(context: Any) -> list[str]:
         return [row.id for row in query]
 
 
-def _tell_nova_of_migration(context: Any, port: Any, host: str) -> None:
-    """Tell Nova that a port is wired where its instance will be."""
+def tell_nova_of_migration(context: Any, port: str, host: str) -> None:
+    """Tell Nova that a port is wired where its instance will be, if it binds there."""
+    found = ml2_db.get_port(context, port)
+    if not found:
+        return
     binding = ml2_models.PortBinding
     with db_api.CONTEXT_READER.using(context):
         row = (
             context.session.query(binding.host)
-            .filter_by(port_id=port.id, host=host, status=constants.INACTIVE)
+            .filter_by(port_id=port, host=host, status=constants.INACTIVE)
             .first()
         )
     notifier = getattr(directory.get_plugin(), "nova_notifier", None)
     if row is not None and notifier is not None:
-        LOG.info("port %s is wired at %s, where it migrates to", port.id, host)
-        notifier.notify_port_active_direct(port)
+        LOG.info("port %s may come up at %s, where it migrates to", port, host)
+        notifier.notify_port_active_direct(found)

@@ -26,13 +26,14 @@ from tests.unit.test_layers import LAYER_BY_ROOM
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PARTS = ("unit", "scenarios", "fuzz", "functional", "all")
+PARTS = ("unit", "scenarios", "fuzz", "functional", "neutron", "all")
 # Keys that stand in the table of keys and in no example.
 TOLD_ONLY = {"to_group"}
 # What the commands of other projects are called in the README.
 FOREIGN = {
     "apt-get", "curl", "export", "openssl", "ovs-appctl", "ovs-ofctl", "ovs-vsctl",
     "pip", "python3", "ryu-manager", "systemctl", "cp", "umask",
+    "openstack", "ping", "stack.sh", "midoryu-neutron-sync", "midoryu-status",
 }  # fmt: skip
 
 
