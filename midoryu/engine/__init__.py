@@ -13,6 +13,9 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     fragments                   datagrams whose fragments are under way
     balancing                   load balancers: affinity, connections that end
     health, probe               load balancers: who looks at members, and how
+    standing                    flows for vports, floods and mirrors
+    subport                     frames of trunks
+    snooping, minded            members of multicast groups
     adoption                    flows that an earlier agent left in the switch
     report                      answers for people (`inspect`)
 

@@ -3,7 +3,8 @@
 
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
-way: `port` (port security), `filter` (chains), `nat`, `balancer` (with `binding`, what
+way: `multicast` (snooping),
+`port` (port security), `filter` (chains), `nat`, `balancer` (with `binding`, what
 a translation does, and `probe`, the way of a health probe), `neighbor` (ARP and ND),
 `answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router

@@ -6,5 +6,7 @@ and underlay addresses on the other. `places` says what is where, `flows` makes 
 and actions. It never changes a simulation's outcome; a vport that is nowhere is left
 out, and said so.
 
+`flood` says when one copy is enough for a host.
+
 Invariant: a packet that meets the installed flow leaves just as the simulated one did.
 """
