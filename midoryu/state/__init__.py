@@ -17,6 +17,8 @@ Invariants:
    destination port), and a host only gives out ports of blocks that it leased, so the
    same holds between hosts.
 3. `NatTable.pick` changes nothing: a simulation can be thrown away and run again.
+   A router whose masquerade lets the outside speak first (`NatTable.watch`) keeps who
+   has which port, also while only such connections use it.
 4. A record with installed flows (held) does not expire; a full table drops the oldest
    unreplied record, never an established one.
 
