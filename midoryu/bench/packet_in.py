@@ -11,13 +11,17 @@ from typing import Any, Final
 
 from midoryu.bench import world
 from midoryu.bench.report import Figure
-from midoryu.bench.stage import Stage
+from midoryu.bench.stage import Controller, Stage
+from midoryu.topology.model import Change, Host, Network, Put, Router, Vport
 
 _OUTSTANDING: Final = (1, 64)
 _REFERENCE: Final = "simple_switch_13"
 _NOTHING: Final = "idle_app"
 # More than the fastest of them can take in a second.
 _MAX_RATE: Final = {1: 12_000, 64: 30_000}
+_IMPORTED: Final = 32_000
+# What is loaded with half and twice of what can be done.
+_LOADED: Final = "l3+ct+snat"
 _LATENCIES: Final = ("p50", "p99", "p99.9")
 
 
@@ -26,8 +30,9 @@ def run(repeat: int, seconds: float, tell: Callable[[str], None]) -> list[Figure
     figures: dict[str, Figure] = {}
     with Stage() as stage:
         tell("starting databases and controllers")
-        stage.start_nsdb()
+        rows = stage.start_nsdb()
         agent = stage.start_agent()
+        agent.keys = _keys(rows)
         switch = stage.start_ryu("ryu.app.simple_switch_13")
         nothing = stage.start_ryu("midoryu.bench.idle_app")
         switch.load("teach", 1, 10.0, world.REMOTE_VMS)
@@ -45,7 +50,54 @@ def run(repeat: int, seconds: float, tell: Callable[[str], None]) -> list[Figure
                     tell(f"{turn + 1}/{repeat} {kind}, {outstanding} outstanding")
                     result = agent.load(kind, *load)
                     _add(figures, kind, outstanding, result, reference)
+                result = agent.load("return", outstanding, seconds, limit // 2)
+                _add(figures, "return", outstanding, result, reference)
+            tell(f"{turn + 1}/{repeat} state-import, overload")
+            result = agent.load("state-import", 0, seconds, _IMPORTED)
+            _add(figures, "state-import", 64, result, reference)
+            _overload(figures, agent, seconds, reference)
     return list(figures.values())
+
+
+def _keys(rows: tuple[Change, ...]) -> dict[str, int]:
+    """List the names of hosts, devices and vports with their keys."""
+    keys: dict[str, int] = {}
+    devices: dict[int, str] = {}
+    found = [change.row for change in rows if isinstance(change, Put)]
+    for row in found:
+        if isinstance(row, (Host, Network, Router)):
+            keys[row.name] = row.key
+            devices[row.key] = row.name
+    for row in found:
+        if isinstance(row, Vport):
+            keys[f"{devices[row.device]}/{row.name}"] = row.key
+    return keys
+
+
+def _overload(
+    figures: dict[str, Figure],
+    agent: Controller,
+    seconds: float,
+    reference: dict[str, Any],
+) -> None:
+    """Measure half of the most that the agent takes, and twice as much as that."""
+    kind = _LOADED
+    peak = agent.load(kind, 64, seconds, int(_MAX_RATE[64] * seconds))["rate"]
+    for name, factor in (("half load", 0.5), ("overload", 2.0)):
+        rate = int(peak * factor)
+        result = agent.load(kind, 0, seconds, rate, is_flood=True)
+        values = [
+            (f"{kind} {name} rate", "packet-ins/s", result["rate"], min(rate, peak)),
+            (f"{kind} {name} drained", "ms", result["drained"] * 1e3, 1000.0),
+        ]
+        for key, unit, value, other in values:
+            figure = figures.setdefault(
+                key, Figure("packet-in", key, unit, "what was sent, at most the peak")
+            )
+            figure.samples.append(value)
+            figure.reference_samples.append(other)
+            lost = result["lost"] - result["refused"]
+            figure.note = f"switch dropped {result['refused']}, agent {lost}"
 
 
 def _add(
@@ -59,7 +111,8 @@ def _add(
     done = max(result["done"], 1)
     note = (
         f"flow-mods {result['flow_mods'] / done:.2f}, "
-        f"state packets {result['states'] / done:.2f} each; lost {result['lost']}"
+        f"state packets {result['states'] / done:.2f} with "
+        f"{result['records'] / done:.2f} records each; lost {result['lost']}"
     )
     name = f"{kind} x{outstanding}"
     values = [("rate", "packet-ins/s", result["rate"], reference["rate"], note)]

@@ -240,17 +240,29 @@ class Controller:
     def __init__(self, name: str, switch: subprocess.Popen[str], pid: int) -> None:
         self.name = name
         self.pid = pid
+        self.keys: dict[str, int] = {}
+        """Names of the topology -> keys, for a switch that plays a peer's part."""
         self._switch = switch
 
     def load(
-        self, kind: str, outstanding: int, seconds: float, limit: int
+        self,
+        kind: str,
+        outstanding: int,
+        seconds: float,
+        limit: int,
+        *,
+        is_flood: bool = False,
     ) -> dict[str, Any]:
         """Have the switch send packet-ins; return its counts, seconds and rate.
+
+        A flood has no number outstanding, and its limit is a rate.
 
         Raises:
             BenchError: the switch ended.
         """
-        order = {"kind": kind, "outstanding": outstanding}
+        order = {"kind": kind, "outstanding": outstanding, "keys": self.keys}
+        if is_flood:
+            order["is_flood"] = True
         assert self._switch.stdin is not None
         assert self._switch.stdout is not None
         line = json.dumps({**order, "seconds": seconds, "limit": limit})

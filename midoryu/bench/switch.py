@@ -18,15 +18,17 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Union
 
 from midoryu.bench import world
+from midoryu.bench.peer import StatePeer, records_in
 
 _HELLO, _ECHO, _FEATURES, _CONFIG = 0, 2, 5, 7
 _PACKET_IN, _PACKET_OUT, _FLOW_MOD, _MULTIPART, _BARRIER = 10, 13, 14, 18, 20
 _PORT_DESC: Final = 13
 _LOST_AFTER_S: Final = 1.0
+_DRAINED_S: Final = 0.1
 _HEAD: Final = struct.Struct(">BBHI")
 
 
@@ -38,7 +40,9 @@ class Switch:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._dpid = dpid
         self._buffer = b""
-        self._number = dict.fromkeys(("teach", *world.KINDS), 0)
+        self._number = dict.fromkeys(("teach", *world.KINDS, *world.PEER_KINDS), 0)
+        self._peer: Union[StatePeer, None] = None
+        self.records = 0
         self.flow_mods = 0
         self.states = 0
         self.packets = 0
@@ -50,13 +54,107 @@ class Switch:
         while (left := end - time.monotonic()) > 0:
             self._receive(left)
 
+    def order(self, keys: Mapping[str, int], **what: Any) -> dict[str, Any]:
+        """Do what a line of the standard input says."""
+        if keys and self._peer is None:
+            self._peer = StatePeer(keys)
+        if what["kind"] == "state-import":
+            return self.import_state(what["limit"])
+        if what.pop("is_flood", False):
+            return self.flood(what["kind"], what["seconds"], what["limit"])
+        if what["kind"] == "return":
+            self._push(self._number["return"], what["limit"])
+        return self.load(**what)
+
+    def import_state(self, limit: int) -> dict[str, Any]:
+        """Push so many records at once; done when a packet behind them comes out."""
+        assert self._peer is not None
+        first = self._number["state-import"]
+        self._number["state-import"] += limit
+        frames = self._peer.pushes(first, limit)
+        data = b"".join(_packet_in(world.STATE_OFPORT, frame, 0) for frame in frames)
+        data += self._messages("l3", 1)[0]
+        self._number["l3"] += 1
+        self.serve(0.02)
+        self._clear()
+        start = time.perf_counter()
+        self._send_while_receiving(data)
+        end = time.perf_counter() + _LOST_AFTER_S
+        while not self.packets and time.perf_counter() < end:
+            self._receive(0.1)
+        spent = time.perf_counter() - start
+        waits = [spent / limit] * limit if self.packets else []
+        return _result(waits, spent, limit - len(waits), self)
+
+    def flood(self, kind: str, seconds: float, rate: int) -> dict[str, Any]:
+        """Send packet-ins at a rate, answered or not; drop what the socket refuses.
+
+        As Open vSwitch does. `drained` is how long answers come after the last one.
+        """
+        messages = self._messages(kind, int(rate * seconds))
+        self._clear()
+        sent = refused = 0
+        start = time.perf_counter()
+        self._socket.setblocking(False)
+        while (spent := time.perf_counter() - start) < seconds:
+            due = min(int(spent * rate), len(messages))
+            if due > sent:
+                burst = b"".join(messages[sent:due])
+                refused += (
+                    due - sent - self._send_some(burst, len(burst) // (due - sent))
+                )
+                sent = due
+            self._receive(0.0005)
+        self._socket.setblocking(True)
+        done = self.packets
+        last = stop = time.perf_counter()
+        while time.perf_counter() - last < _DRAINED_S:
+            before = self.packets
+            self._receive(0.01)
+            last = time.perf_counter() if self.packets > before else last
+        self._number[kind] += sent
+        self.serve(0.05)
+        result = _result([0.0] * done, seconds, sent - self.packets, self)
+        return {**result, "refused": refused, "drained": last - stop}
+
+    def _send_some(self, data: bytes, each: int) -> int:
+        """Send whole messages without waiting; return how many went."""
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        if sent % each:
+            self._socket.setblocking(True)
+            self._socket.sendall(data[sent : sent + each - sent % each])
+            self._socket.setblocking(False)
+        return -(-sent // each)
+
+    def _push(self, first: int, count: int) -> None:
+        """Let the controller import the records that packets are about to need."""
+        assert self._peer is not None
+        for frame in self._peer.pushes(first, count):
+            self._send_while_receiving(_packet_in(world.STATE_OFPORT, frame, 0))
+        self.serve(0.3)
+
+    def _send_while_receiving(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            ready = select.select([self._socket], [self._socket], [])
+            if ready[0]:
+                self._receive(0.0)
+            if ready[1]:
+                view = view[self._socket.send(view[:65536]) :]
+
+    def _clear(self) -> None:
+        self.flow_mods = self.states = self.packets = self.records = 0
+
     def load(
         self, kind: str, outstanding: int, seconds: float, limit: int
     ) -> dict[str, Any]:
         """Send packet-ins, so many at a time, for so long; return what was seen."""
         messages = self._messages(kind, limit)
         self.serve(0.02)
-        self.flow_mods = self.states = self.packets = 0
+        self._clear()
         sent: deque[float] = deque()
         waits: list[float] = []
         lost = next_ = 0
@@ -88,7 +186,9 @@ class Switch:
 
     def _messages(self, kind: str, limit: int) -> list[bytes]:
         make: Callable[[int], tuple[int, bytes]] = world.teaching
-        if kind != "teach":
+        if kind == "return":
+            make = world.answer
+        elif kind != "teach":
             make = lambda number: world.packet(kind, number)  # noqa: E731
         first = self._number[kind]
         return [_packet_in(*make(first + n)) for n in range(limit)]
@@ -119,6 +219,8 @@ class Switch:
         end = at + 24 + int.from_bytes(buffer[at + 16 : at + 18], "big")
         if buffer[end - 16 : end - 8] == b"\0\0\0\x10\0\0\0\x02":
             self.states += 1
+            length = int.from_bytes(buffer[at + 2 : at + 4], "big")
+            self.records += records_in(buffer[end : at + length])
         else:
             self.packets += 1
 
@@ -144,9 +246,9 @@ def _message(kind: int, xid: int, body: bytes) -> bytes:
     return _HEAD.pack(4, kind, 8 + len(body), xid) + body
 
 
-def _packet_in(in_port: int, frame: bytes) -> bytes:
+def _packet_in(in_port: int, frame: bytes, table: int = 10) -> bytes:
     match = struct.pack(">HHII4x", 1, 12, 0x80000004, in_port)
-    head = struct.pack(">IHBBQ", 0xFFFF_FFFF, len(frame), 0, 10, 0)
+    head = struct.pack(">IHBBQ", 0xFFFF_FFFF, len(frame), 0, table, 0)
     return _message(_PACKET_IN, 0, head + match + b"\0\0" + frame)
 
 
@@ -164,6 +266,7 @@ def _result(
         "p99.9": waits[len(waits) * 999 // 1000],
         "flow_mods": switch.flow_mods,
         "states": switch.states,
+        "records": switch.records,
     }
 
 
@@ -178,7 +281,7 @@ def main() -> None:
         line = sys.stdin.readline()
         if not line:
             return
-        print(json.dumps(switch.load(**json.loads(line))), flush=True)
+        print(json.dumps(switch.order(**json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ HOST: Final = "node1"
 UNDERLAY: Final = {f"node{n}": f"172.31.0.{n}" for n in (1, 2, 3, 4)}
 GATEWAYS: Final = ("node2", "node3", "node4")
 KINDS: Final = ("l2", "l3", "l3 v6", "l3+ct", "l3+ct+snat", "dnat+lb")
+# What a peer's records have a part in: packets back, and the records themselves.
+PEER_KINDS: Final = ("return", "state-import")
 VMS: Final = 64
 REMOTE_VMS: Final = 512
 NAT_ADDRESSES: Final = 16
