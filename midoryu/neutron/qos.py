@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Neutron QoS policy -> its row.
 
-Pure. Neutron looks from the instance (its egress is what it sends), midoryu from the
-virtual network (its ingress is the same).
+Pure. Directions are the same: policies are seen from the instance in both, whose egress
+is what it sends (`topology.l2`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from midoryu.nsdb.item import Item, Value, make_item
 
 BANDWIDTH: Final = "bandwidth_limit"
 DSCP: Final = "dscp_marking"
-_WAYS: Final = {"egress": "ingress", "ingress": "egress"}
 
 
 def policy_items(policy: str, rules: Iterable[Mapping[str, Any]]) -> list[Item]:
@@ -28,7 +27,7 @@ def policy_items(policy: str, rules: Iterable[Mapping[str, Any]]) -> list[Item]:
     columns: dict[str, Value] = {}
     for rule in rules:
         if rule["type"] == BANDWIDTH and rule["max_kbps"]:
-            way = _WAYS[rule.get("direction") or "egress"]
+            way = rule.get("direction") or "egress"
             columns[f"{way}_kbps"] = rule["max_kbps"]
             if rule.get("max_burst_kbps"):
                 columns[f"{way}_burst_kb"] = rule["max_burst_kbps"]

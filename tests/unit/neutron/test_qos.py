@@ -17,10 +17,10 @@ def test_what_the_instance_sends_enters_the_virtual_network() -> None:
 
     assert item.columns == {
         "name": "neutron-qos-q",
-        "ingress_kbps": 1000,
-        "ingress_burst_kb": 80,
-        "egress_kbps": 2000,
-        "egress_burst_kb": None,
+        "egress_kbps": 1000,
+        "egress_burst_kb": 80,
+        "ingress_kbps": 2000,
+        "ingress_burst_kb": None,
         "dscp": 26,
     }
 
