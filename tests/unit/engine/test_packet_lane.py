@@ -264,3 +264,41 @@ def test_a_flow_in_the_place_of_another_one_takes_over_its_hold() -> None:
     assert made.match == wrong.match
     bench.do(FlowRemoved(made.cookie, pipeline.REMOVED_IDLE, 60, 60.0, 1))
     assert not bench.core.connections.is_held(entry.connection)
+
+
+@pytest.mark.parametrize("masquerade", [False, True])
+def test_replayed_connections_get_the_flows_that_simulated_ones_get(
+    masquerade: bool,
+) -> None:
+    found = []
+    for is_replayed in (True, False):
+        bench = Bench(office(masquerade=masquerade, gateways=True))
+        bench.greet()
+        bench.lease(block=100)
+        bench.lease(block=625)  # has the port that the VM chose
+        seen = []
+        for sport in (*range(39998, 40004), 45000):
+            if not is_replayed:
+                bench.core.replays.clear()
+            there = f"198.51.100.{sport % 256}"
+            effects = bench.send("web/vm1", bench.frame(sport=sport, dst=there))
+            (made,) = installed(effects)
+            seen.append((replace(made, cookie=0), effects.packet_outs))
+        entries = [(one.tags | one.shared, one.returns) for one in bench.core.flows]
+        records = [one.original for one in bench.core.connections]
+        found.append((seen, entries, records))
+        assert (bench.core.replays.replayed > 0) is is_replayed
+
+    assert found[0] == found[1]
+
+
+def test_a_vport_that_moves_takes_replays_along() -> None:
+    bench = Bench(office())
+    for number in range(1, 5):
+        bench.send("web/vm1", bench.frame(dst=f"198.51.100.{number}"))
+    assert bench.core.replays.replayed
+
+    bench.do(InterfacesChanged({**OFPORTS, "r/up": 14}))
+    effects = bench.send("web/vm1", bench.frame(dst="198.51.100.8"))
+
+    assert effects.packet_outs[0].actions[-1] == (flow.OUTPUT, 14)
