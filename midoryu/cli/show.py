@@ -13,6 +13,7 @@ from midoryu.cli.ingress_set import describe_sets
 from midoryu.cli.output import print_json
 from midoryu.cli.port import describe_ports
 from midoryu.errors import TopologyError
+from midoryu.nsdb import file_l2
 from midoryu.nsdb.export import topology
 from midoryu.nsdb.file_balancer import endpoint
 from midoryu.nsdb.item import items_of
@@ -87,13 +88,26 @@ def _devices(view: _View, table: str, section: str) -> dict[str, Any]:
             for port in view.ports
             if str(port["port"]).partition("/")[0] == row.name
         }
-        leases = _leases(row, view.tables) if table == "Router" else {}
-        found[row.name] = {"key": row.key, "ports": ports, **detail, **leases}
+        seen = _leases if table == "Router" else _groups
+        learned = seen(row, view.tables)
+        found[row.name] = {"key": row.key, "ports": ports, **detail, **learned}
     return found
 
 
 def _sizes(port: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: port[key] for key in ("mtu", "mss_clamp") if key in port}
+    known = ("mtu", "mss_clamp", *file_l2.PORT_FIELDS)
+    return {key: port[key] for key in known if key in port}
+
+
+def _groups(network: Any, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Show who wants which multicast group, as agents heard."""
+    found: dict[str, list[str]] = {}
+    for row in tables["Multicast_Member"].rows.values():
+        if row.network.uuid == network.uuid:
+            group = row.address[0] if row.address else "routers"
+            found.setdefault(group, []).append(str(row.port.name))
+    members = {group: sorted(ports) for group, ports in sorted(found.items())}
+    return {"multicast": members} if members else {}
 
 
 def _leases(router: Any, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,6 +183,8 @@ _KINDS: Final[dict[str, Callable[[_View], dict[str, Any]]]] = {
     "group": _section("groups"),
     "ingress-set": _sets,
     "balancer": _balancers,
+    "qos": _section("qos"),
+    "mirror": _section("mirrors"),
     "host": _hosts,
 }
 

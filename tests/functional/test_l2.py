@@ -133,6 +133,7 @@ def test_a_group_goes_only_to_machines_whose_kernel_joined(lab: Lab) -> None:
             return reached == ["b1"]
 
         assert wait(arrives), reached
+        assert f"{GROUP} b1" in lab.ctl("show", "network", "red")
     finally:
         child.terminate()
         child.wait(10)
