@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Union
 
-from midoryu.engine import balancing, memory, port_blocks
+from midoryu.engine import balancing, memory, port_blocks, versions
 from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
@@ -172,12 +172,34 @@ def receive(
     Returns:
         What came, and the records that packets were waiting for.
     """
-    known: set[StateWanted] = set()
     if core.replicator is None:
         core.counters["state packets before the host key"] += 1
-        return Received(), known
+        return Received(), set()
     core.counters["state packets received"] += 1
     received = core.replicator.receive(frame, now)
+    known = _import(core, received, effects, now)
+    for touch in received.touches:
+        core.connections.touch(touch.id, touch.last_used, touch.phase)
+    if received.touches:
+        send(core, versions.compare(core, received, now), effects)
+    if received.wanted:
+        send(core, versions.give(core, received, now), effects)
+    for connection_id in received.removed:
+        _forget_ports(core, connection_id)
+        core.invalidate(core.connections.remove(connection_id), effects, now)
+        port_blocks.forget(core, connection_id, effects)
+        memory.forget(core, connection_id, effects)
+    send(core, received.replies, effects)
+    for peer in received.sync_wanted_by:
+        sync(core, peer, effects, now)
+    return received, known
+
+
+def _import(
+    core: Core, received: Received, effects: Effects, now: float
+) -> set[StateWanted]:
+    """Take a peer's records; returns those that packets were waiting for."""
+    known: set[StateWanted] = set()
     for connection in received.records:
         old = core.connections.get(connection.id)
         if old is not None and not supersedes(connection, old):
@@ -199,18 +221,10 @@ def receive(
         port_blocks.known(core, connection, effects)
         if old is not None:
             _send_after(core, connection, received.sender, effects, now)
+            peers = interested_peers(core, connection) - {received.sender}
+            versions.tell(core, connection, peers, now)
         known |= core.waiting.waiting_for_state(keys)
-    for touch in received.touches:
-        core.connections.touch(touch.id, touch.last_used, touch.phase)
-    for connection_id in received.removed:
-        _forget_ports(core, connection_id)
-        core.invalidate(core.connections.remove(connection_id), effects, now)
-        port_blocks.forget(core, connection_id, effects)
-        memory.forget(core, connection_id, effects)
-    send(core, received.replies, effects)
-    for peer in received.sync_wanted_by:
-        sync(core, peer, effects, now)
-    return received, known
+    return known
 
 
 def _keep(

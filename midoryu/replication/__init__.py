@@ -3,7 +3,7 @@
 
 Decides how a record looks on the wire (`record`, `entry`, `wire`), what one peer has
 been sent and has sent (`outbox`, `inbox`), and when to repeat, to ask and to greet
-(`session`).
+(`session`, with the peers of `roster`).
 It never decides *who* is interested in a connection, and never touches the table of
 connections: the engine gives it records and peers, and takes records and datagrams.
 
@@ -31,6 +31,8 @@ Invariants:
 4. Any bytes are a message or a counted refusal; memory for one peer is bounded.
 
 A record keeps its owner; every host knows its id, and the last write by an id wins.
+Who changed one may die before all have heard: touches say of which version the sender's
+record is (`version`), and who is behind asks for it.
 
 Sources: RFC 3208 (NACK-based repair, heartbeats), RFC 1982 (serial numbers), RFC 7693
 (BLAKE2), RFC 3927 (IPv4 link-local).

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, Union
+from typing import Final, NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.errors import DecodeError
@@ -24,8 +24,17 @@ from midoryu.replication.record import (
     decode_record,
     encode_age,
     read,
+    read_all,
 )
 from midoryu.replication.record import encode_record as encode_record
+from midoryu.replication.version import (
+    VERSION_KIND,
+    WANT_KIND,
+    Version,
+    Want,
+    decode_versions,
+    decode_wants,
+)
 from midoryu.state.connection import Connection, Phase, StateKey
 
 # Bytes of an answer to a probe that travel: a status line fits.
@@ -47,6 +56,8 @@ class Kind(IntEnum):
     UNKNOWN = 10
     NOTICE = 11
     PROBE_ANSWER = 12
+    VERSION = VERSION_KIND
+    WANT = WANT_KIND
 
 
 # The headers of entries and the bodies of records: `record`.
@@ -68,7 +79,8 @@ _STATE_KEY: Final = struct.Struct("!IB16s16sHH")
 #  UNKNOWN body: number of the query 32
 #  NOTICE body: many of  host 32 | is alive 8
 _NOTICE: Final = struct.Struct("!IB")
-#  PROBE_ANSWER body:  id 64 | what 8 | TCP flags 8 | sequence 32 | acknowledgment 32 | data
+#  PROBE_ANSWER body: id 64 | what 8 | TCP flags 8 | sequence 32 | acknowledgment 32 |
+#                     data
 _PROBE: Final = struct.Struct("!QBBII")
 
 _SERIAL_MASK: Final = 0xFFFF_FFFF
@@ -87,6 +99,8 @@ class Touch(NamedTuple):
     phase: Phase
     last_used: float
     """Instant on the clock of who holds the value."""
+    version: Union[Version, None] = None
+    """State of the record, where it is no longer the first; travels on its own."""
 
 
 class Remove(NamedTuple):
@@ -178,6 +192,8 @@ Entry = Union[
     Unknown,
     Notice,
     ProbeAnswer,
+    Version,
+    Want,
 ]
 
 
@@ -291,7 +307,7 @@ def _decode_record(body: memoryview, context: Context) -> Iterator[Entry]:
 
 
 def _decode_touches(body: memoryview, context: Context) -> Iterator[Entry]:
-    for id_, phase_age in _read_all(_TOUCH, body):
+    for id_, phase_age in read_all(_TOUCH, body):
         yield Touch(
             checked_id(id_),
             decode_phase(phase_age >> 24),
@@ -300,7 +316,7 @@ def _decode_touches(body: memoryview, context: Context) -> Iterator[Entry]:
 
 
 def _decode_removes(body: memoryview, context: Context) -> Iterator[Entry]:
-    return (Remove(checked_id(id_)) for (id_,) in _read_all(_ID, body))
+    return (Remove(checked_id(id_)) for (id_,) in read_all(_ID, body))
 
 
 def _decode_hello(body: memoryview, context: Context) -> Iterator[Entry]:
@@ -317,7 +333,7 @@ def _decode_sync_done(body: memoryview, context: Context) -> Iterator[Entry]:
 
 
 def _decode_nacks(body: memoryview, context: Context) -> Iterator[Entry]:
-    return (Nack(*pair) for pair in _read_all(_PAIR, body))
+    return (Nack(*pair) for pair in read_all(_PAIR, body))
 
 
 def _decode_heartbeat(body: memoryview, context: Context) -> Iterator[Entry]:
@@ -327,7 +343,7 @@ def _decode_heartbeat(body: memoryview, context: Context) -> Iterator[Entry]:
 def _decode_query(body: memoryview, context: Context) -> Iterator[Entry]:
     (number,) = read(_NUMBER, body, 0)
     keys: list[StateKey] = []
-    for device, ip_proto, source, destination, *ports in _read_all(
+    for device, ip_proto, source, destination, *ports in read_all(
         _STATE_KEY, body[_NUMBER.size :]
     ):
         ends = int.from_bytes(source, "big"), int.from_bytes(destination, "big")
@@ -340,13 +356,14 @@ def _decode_unknown(body: memoryview, context: Context) -> Iterator[Entry]:
 
 
 def _decode_notices(body: memoryview, context: Context) -> Iterator[Entry]:
-    return (Notice(host, bool(alive)) for host, alive in _read_all(_NOTICE, body))
+    return (Notice(host, bool(alive)) for host, alive in read_all(_NOTICE, body))
 
 
 def _decode_probe(body: memoryview, context: Context) -> Iterator[Entry]:
-    id_, *numbers = read(_PROBE, body, 0)
+    id_, what, flags, sequence, acknowledgment = read(_PROBE, body, 0)
     payload = bytes(body[_PROBE.size :])
-    yield ProbeAnswer(checked_id(id_), *numbers, payload)
+    id_ = checked_id(id_)
+    yield ProbeAnswer(id_, what, flags, sequence, acknowledgment, payload)
 
 
 _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = {
@@ -362,6 +379,8 @@ _DECODERS: Final[dict[int, Callable[[memoryview, Context], Iterator[Entry]]]] = 
     Kind.UNKNOWN: _decode_unknown,
     Kind.NOTICE: _decode_notices,
     Kind.PROBE_ANSWER: _decode_probe,
+    Kind.VERSION: lambda body, _: decode_versions(body),
+    Kind.WANT: lambda body, _: decode_wants(body),
 }
 
 
@@ -372,9 +391,3 @@ def _entry(kind: Kind, body: bytes) -> bytes:
 def _encode_pair(numbers: tuple[int, int]) -> bytes:
     """Encode two datagram numbers, modulo 2**32."""
     return _PAIR.pack(numbers[0] & _SERIAL_MASK, numbers[1] & _SERIAL_MASK)
-
-
-def _read_all(layout: struct.Struct, body: memoryview) -> Iterator[tuple[Any, ...]]:
-    if len(body) % layout.size:
-        raise DecodeError(f"list of {len(body)} bytes, not a multiple of {layout.size}")
-    return layout.iter_unpack(body)

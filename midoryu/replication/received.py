@@ -21,6 +21,7 @@ from midoryu.replication.entry import (
     Unknown,
 )
 from midoryu.replication.speaker import Datagram
+from midoryu.replication.version import Version, Want
 from midoryu.replication.wire import Refusal
 from midoryu.state.connection import Connection
 
@@ -35,6 +36,10 @@ class Received:
     """To import first; `last_used` is on this host's clock."""
     touches: list[Touch] = field(default_factory=list)
     """To apply after the records."""
+    versions: dict[int, Version] = field(default_factory=dict)
+    """Which states of touched records the sender has, by id; else version 0."""
+    wanted: list[int] = field(default_factory=list)
+    """Ids of records that the sender asks for."""
     removed: list[int] = field(default_factory=list)
     """Ids of connections that are over."""
     replies: list[Datagram] = field(default_factory=list)
@@ -65,6 +70,10 @@ class Received:
                 self.touches.append(one)
             elif isinstance(one, Remove):
                 self.removed.append(one.id)
+            elif isinstance(one, Version):
+                self.versions[one.id] = one
+            elif isinstance(one, Want):
+                self.wanted.append(one.id)
             elif isinstance(one, Notice):
                 self.notices.append(one)
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 from midoryu.errors import DecodeError
@@ -237,3 +238,14 @@ def read(layout: struct.Struct, body: memoryview, position: int) -> tuple[Any, .
     if position + layout.size > len(body):
         raise DecodeError("entry cut short")
     return layout.unpack_from(body, position)
+
+
+def read_all(layout: struct.Struct, body: memoryview) -> Iterator[tuple[Any, ...]]:
+    """Read a list of one structure.
+
+    Raises:
+        DecodeError: the last one is cut short.
+    """
+    if len(body) % layout.size:
+        raise DecodeError(f"list of {len(body)} bytes, not a multiple of {layout.size}")
+    return layout.iter_unpack(body)

@@ -7,17 +7,18 @@ underlay address a peer has, and the tunnel key, is `translation`'s business.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, Union
 
 from midoryu.replication import entry as codec
 from midoryu.replication.confirm import Confirmations
-from midoryu.replication.peer import Peer, Retired
+from midoryu.replication.peer import Peer
 from midoryu.replication.received import Received
+from midoryu.replication.roster import Roster
 from midoryu.replication.speaker import Datagram, Delivery, Speaker
 from midoryu.replication.told import Told
+from midoryu.replication.version import WANT_MAX, Version, encode_wants
 from midoryu.replication.wire import (
     CONFIRM,
     NUMBERED,
@@ -31,15 +32,13 @@ from midoryu.replication.wire import (
     pack,
     widen,
 )
-from midoryu.state.connection import Connection, StateKey
+from midoryu.state.connection import Connection, StateKey, mark_of
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S
 
 __all__ = ["Datagram", "Delivery", "Received", "Replicator"]
 
 # Touches and removals wait this long for company.
 FLUSH_S: Final = 0.05
-# At most so many peers that `set_peers` did not name are remembered.
-MAX_STRANGERS: Final = 1024
 # Hosts that talk to our earlier life are told of the new one at most so often.
 _CORRECT_S: Final = 0.1
 
@@ -86,10 +85,7 @@ class Replicator:
         )
         self._confirm_flag = CONFIRM if delivery is Delivery.CONFIRM else 0
         self._confirmations = Confirmations(confirm_interval_s, confirm_tries)
-        self._peers: dict[int, Peer] = {}
-        self._retired = Retired(MAX_STRANGERS)
-        self._strangers: set[int] = set()
-        self._due_heap: list[tuple[float, int]] = []
+        self._roster = Roster(host)
         self._told = Told(lifetimes_s)
         self._last_query = 0
 
@@ -97,12 +93,8 @@ class Replicator:
 
     def set_peers(self, hosts: Iterable[int], now: float) -> None:
         """Name all other hosts; new ones are greeted at the next tick."""
-        wanted = set(hosts) - {self._host}
-        for host in self._peers.keys() - wanted - self._strangers:
-            self._confirmations.forget(self._retired.put(self._peers.pop(host)))
-        self._strangers -= wanted
-        for host in wanted - self._peers.keys():
-            self._add_peer(host, now)
+        for peer in self._roster.name(hosts, now):
+            self._confirmations.forget(peer)
 
     def push(
         self, connections: Iterable[Connection], peers: Iterable[int], now: float
@@ -113,7 +105,7 @@ class Replicator:
         batches = list(pack(entries, self._speaker.room_bytes))
         ids = [one.id for one in connections]
         datagrams = []
-        for peer in self._others(peers, now):
+        for peer in self._roster.others(peers, now):
             for id_ in ids:
                 peer.out.removes.pop(id_, None)
                 peer.out.touches.pop(id_, None)
@@ -123,7 +115,7 @@ class Replicator:
             ]
             if self._confirm_flag and batches:
                 self._confirmations.expect(peer, ids, len(batches), now)
-            self._schedule(peer)
+            self._roster.schedule(peer)
         return datagrams
 
     def is_awaited(self, connection_id: int) -> bool:
@@ -136,14 +128,14 @@ class Replicator:
         """Queue the news that connections were used (or changed their phase).
 
         What peers heard less than a third of the lifetime ago is not repeated, unless
-        the phase changed.
+        the phase changed, or the record.
         """
         news = [
-            codec.Touch(one.id, one.phase, one.last_used)
+            codec.Touch(one.id, one.phase, one.last_used, _version_of(one))
             for one in connections
             if self._told.is_news(one)
         ]
-        for peer in self._others(peers, now) if news else ():
+        for peer in self._roster.others(peers, now) if news else ():
             for one in news:
                 if one.id not in peer.out.removes:
                     peer.out.touches[one.id] = one
@@ -154,7 +146,7 @@ class Replicator:
         ids = tuple(ids)
         for id_ in ids:
             self._told.forget(id_)
-        for peer in self._others(peers, now) if ids else ():
+        for peer in self._roster.others(peers, now) if ids else ():
             for id_ in ids:
                 peer.out.touches.pop(id_, None)
                 peer.out.removes[id_] = None
@@ -162,21 +154,32 @@ class Replicator:
 
     def sync(self, peer: int, connections: Iterable[Connection], now: float) -> None:
         """Queue all that a peer should have; sent in paced bursts by `tick`."""
-        known = self._peers.get(peer)
+        known = self._roster.get(peer)
         if known is not None:
             known.out.start_sync(connections, now)
-            self._schedule(known)
+            self._roster.schedule(known)
 
     def pull(self, peer: int, now: float) -> None:
         """Ask a peer once more for all that this host should have, at the next tick."""
-        known = self._peers.get(peer)
+        known = self._roster.get(peer)
         if known is not None:
             known.inbox.ask_sync(now)
-            self._schedule(known)
+            self._roster.schedule(known)
+
+    def want(self, ids: Iterable[int], peer: int, now: float) -> list[Datagram]:
+        """Ask a peer for records by id; repaired like a push, to send now."""
+        ids = tuple(ids)
+        datagrams = []
+        for known in self._roster.others((peer,), now):
+            for i in range(0, len(ids), WANT_MAX):
+                entry = encode_wants(ids[i : i + WANT_MAX])
+                datagrams.append(self._speaker.numbered(known, entry, now))
+            self._roster.schedule(known)
+        return datagrams
 
     def synced_with(self, peer: int) -> bool:
         """Tell whether a peer has sent all that this host should have."""
-        known = self._peers.get(peer)
+        known = self._roster.get(peer)
         return known is not None and known.inbox.is_synced
 
     def query(
@@ -205,9 +208,9 @@ class Replicator:
         """Tell peers who died or came back; repaired like a push, to send now."""
         entry = codec.encode_notices(notices)
         datagrams = []
-        for peer in self._others(peers, now):
+        for peer in self._roster.others(peers, now):
             datagrams.append(self._speaker.numbered(peer, entry, now))
-            self._schedule(peer)
+            self._roster.schedule(peer)
         return datagrams
 
     def pass_on(
@@ -219,28 +222,20 @@ class Replicator:
     def _tell(self, entry: bytes, peers: Iterable[int], now: float) -> list[Datagram]:
         # Outside the stream: worth nothing when it comes late.
         return [
-            self._speaker.plain(peer, entry, now) for peer in self._others(peers, now)
+            self._speaker.plain(peer, entry, now)
+            for peer in self._roster.others(peers, now)
         ]
 
     # -- time
 
     def deadline(self) -> float | None:
         """Return the instant when `tick` has something to do."""
-        heap = self._due_heap
-        while heap:
-            due, host = heap[0]
-            peer = self._peers.get(host)
-            if peer is not None and peer.scheduled == due:
-                return due
-            heapq.heappop(heap)
-        return None
+        return self._roster.deadline()
 
     def tick(self, now: float) -> list[Datagram]:
         """Do what is due: hellos, heartbeats, NACKs, touches, syncs."""
         datagrams: list[Datagram] = []
-        while (due := self.deadline()) is not None and due <= now:
-            peer = self._peers[heapq.heappop(self._due_heap)[1]]
-            peer.scheduled = None
+        while (peer := self._roster.take_due(now)) is not None:
             datagrams += self._speaker.flush(peer, now)
             datagrams += self._speaker.sync_burst(peer, now)
             datagrams += self._speaker.control(peer, now)
@@ -248,7 +243,7 @@ class Replicator:
                 self._speaker.repeated(peer, entries, now, number=number, flags=CONFIRM)
                 for number, entries in self._confirmations.repeats(peer, now)
             ]
-            self._schedule(peer)
+            self._roster.schedule(peer)
         return datagrams
 
     # -- what the network brings
@@ -264,14 +259,14 @@ class Replicator:
         except StatePacketError as error:
             received.refusal = error.refusal
             self.refusals[error.refusal] += 1
-            known = self._peers.get(received.sender)
+            known = self._roster.get(received.sender)
             if known is not None:
                 known.refusals += 1
         return received
 
     def stats(self) -> dict[int, dict[str, Union[int, float, bool, None]]]:
         """Return numbers for each peer, by host key."""
-        return {host: peer.stats() for host, peer in self._peers.items()}
+        return {peer.host: peer.stats() for peer in self._roster}
 
     def _admit(self, header: Header, received: Received, now: float) -> Peer:
         """Find the peer that sent a message, and refuse what is not of this life.
@@ -281,12 +276,9 @@ class Replicator:
         """
         if header.sender == self._host:
             raise StatePacketError(Refusal.OWN)
-        peer = self._peers.get(header.sender)
+        peer = self._roster.meet(header.sender, now)
         if peer is None:
-            if len(self._strangers) >= MAX_STRANGERS:
-                raise StatePacketError(Refusal.UNKNOWN_PEER, f"host {header.sender}")
-            self._strangers.add(header.sender)
-            peer = self._add_peer(header.sender, now)
+            raise StatePacketError(Refusal.UNKNOWN_PEER, f"host {header.sender}")
         if header.epoch < peer.epoch:
             self._correct(peer, received, now)
             raise StatePacketError(Refusal.STALE_SENDER, f"epoch {header.epoch}")
@@ -310,7 +302,7 @@ class Replicator:
         if now >= peer.correct_after:
             peer.correct_after = now + _CORRECT_S
             received.replies.append(self._speaker.hello(peer, now, wants_answer=True))
-        self._schedule(peer)
+        self._roster.schedule(peer)
 
     def _take(
         self, peer: Peer, message: Message, received: Received, now: float
@@ -341,7 +333,7 @@ class Replicator:
             self._act(peer, one, received, now, number=number if is_repaired else 0)
         received.replies += self._speaker.control(peer, now)
         self._answer_confirm(peer, header, received, now)
-        self._schedule(peer)
+        self._roster.schedule(peer)
 
     def _act(
         self,
@@ -385,27 +377,14 @@ class Replicator:
 
     # -- helpers
 
-    def _add_peer(self, host: int, now: float) -> Peer:
-        peer = self._peers[host] = self._retired.take(host) or Peer(host, now)
-        peer.resume(now)
-        self._schedule(peer)
-        return peer
-
-    def _others(self, peers: Iterable[int], now: float) -> list[Peer]:
-        return [
-            self._peers.get(host) or self._add_peer(host, now)
-            for host in peers
-            if host != self._host
-        ]
-
-    def _schedule(self, peer: Peer) -> None:
-        """Make sure that `tick` looks at a peer when its next thing is due."""
-        due = peer.deadline()
-        if peer.scheduled is None or due < peer.scheduled:
-            peer.scheduled = due
-            heapq.heappush(self._due_heap, (due, peer.host))
-
     def _plan_flush(self, peer: Peer, now: float) -> None:
         if peer.out.flush_due is None:
             peer.out.flush_due = now + FLUSH_S
-        self._schedule(peer)
+        self._roster.schedule(peer)
+
+
+def _version_of(connection: Connection) -> Union[Version, None]:
+    """Say which state a record has; nothing of most, which were never changed."""
+    if not connection.version:
+        return None
+    return Version(connection.id, connection.version, mark_of(connection))

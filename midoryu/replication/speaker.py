@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
 from midoryu.replication import entry as codec
 from midoryu.replication.entry import Heartbeat, Hello, Nack
 from midoryu.replication.peer import HELLO_IDLE_S, Peer
+from midoryu.replication.version import VERSION_BYTES, encode_versions
 from midoryu.replication.wire import (
     NUMBERED,
     UNREPAIRED,
@@ -26,6 +28,7 @@ from midoryu.replication.wire import (
 # Touches or ids in one entry at most, and the bytes of one touch.
 _BATCH: Final = 64
 _TOUCH_BYTES: Final = 12
+_CHANGED_BYTES: Final = _TOUCH_BYTES + VERSION_BYTES
 
 
 class Datagram(NamedTuple):
@@ -59,7 +62,15 @@ class Speaker:
         is_repaired: whether datagrams are kept for repeats.
     """
 
-    __slots__ = ("_batch", "_host", "_signer", "epoch", "is_repaired", "room_bytes")
+    __slots__ = (
+        "_batch",
+        "_changed_batch",
+        "_host",
+        "_signer",
+        "epoch",
+        "is_repaired",
+        "room_bytes",
+    )
 
     def __init__(
         self,
@@ -78,6 +89,7 @@ class Speaker:
         self.room_bytes = entries_bytes(mtu_bytes)
         """Room for entries in one datagram."""
         self._batch = min(_BATCH, self.room_bytes // _TOUCH_BYTES - 1)
+        self._changed_batch = min(_BATCH, self.room_bytes // _CHANGED_BYTES - 1)
 
     def numbered(
         self, peer: Peer, entries: bytes, now: float, *, flags: int = 0
@@ -140,12 +152,19 @@ class Speaker:
         out = peer.out
         if out.flush_due is None or out.flush_due > now:
             return []
-        touches, removes = list(out.touches.values()), list(out.removes)
+        all_touches, removes = list(out.touches.values()), list(out.removes)
+        touches = [one for one in all_touches if one.version is None]
+        changed = [one for one in all_touches if one.version is not None]
         out.touches, out.removes, out.flush_due = {}, {}, None
         entries = [
             codec.encode_touches(touches[i : i + self._batch], now)
             for i in range(0, len(touches), self._batch)
-        ] + [
+        ]
+        entries += [
+            _encode_changed(changed[i : i + self._changed_batch], now)
+            for i in range(0, len(changed), self._changed_batch)
+        ]
+        entries += [
             codec.encode_removes(removes[i : i + self._batch])
             for i in range(0, len(removes), self._batch)
         ]
@@ -179,3 +198,9 @@ class Speaker:
             peer.plan_hello(now)
             datagrams.append(self.hello(peer, now, wants_answer=True))
         return datagrams
+
+
+def _encode_changed(touches: Sequence[codec.Touch], now: float) -> bytes:
+    """Encode touches and the versions they are of, which must not be parted."""
+    versions = [one.version for one in touches if one.version is not None]
+    return codec.encode_touches(touches, now) + encode_versions(versions)

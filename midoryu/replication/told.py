@@ -15,7 +15,7 @@ _SWEEP_MIN: Final = 4096
 
 
 class Told:
-    """When each connection in use was told of last, and in which phase.
+    """When each connection in use was told of last, in which phase and version.
 
     Args:
         lifetimes_s: seconds, one for each `Phase`; a use is news again after a third.
@@ -23,7 +23,7 @@ class Told:
 
     def __init__(self, lifetimes_s: Sequence[float]) -> None:
         self._pauses_s = tuple(lifetime_s / 3 for lifetime_s in lifetimes_s)
-        self._told: dict[int, tuple[float, Phase]] = {}
+        self._told: dict[int, tuple[float, Phase, int]] = {}
         self._sweep_at = _SWEEP_MIN
 
     def __len__(self) -> int:
@@ -33,11 +33,16 @@ class Told:
         """Tell whether peers need to hear of a use; if so, note that they do."""
         told = self._told.get(connection.id)
         if told is not None:
-            instant, phase = told
+            instant, phase, version = told
             end = instant + self._pauses_s[connection.phase]
-            if phase is connection.phase and connection.last_used < end:
+            is_same = phase is connection.phase and version == connection.version
+            if is_same and connection.last_used < end:
                 return False
-        self._told[connection.id] = (connection.last_used, connection.phase)
+        self._told[connection.id] = (
+            connection.last_used,
+            connection.phase,
+            connection.version,
+        )
         if len(self._told) > self._sweep_at:
             self._sweep(connection.last_used)
         return True
@@ -49,8 +54,8 @@ class Told:
     def _sweep(self, now: float) -> None:
         """Forget what was told so long ago that it is news again."""
         self._told = {
-            id_: (instant, phase)
-            for id_, (instant, phase) in self._told.items()
+            id_: (instant, phase, version)
+            for id_, (instant, phase, version) in self._told.items()
             if now < instant + self._pauses_s[phase]
         }
         self._sweep_at = max(_SWEEP_MIN, 2 * len(self._told))

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -105,6 +106,18 @@ def supersedes(one: Connection, other: Connection) -> bool:
     state of it late: the version decides, then the places, so that all hosts agree.
     """
     return _rank(one) > _rank(other)
+
+
+def mark_of(connection: Connection) -> int:
+    """Return 32 bits that differ where `supersedes` would prefer one of two records.
+
+    Two gateways may have given one version to different states; nearly always the mark
+    shows it.
+    """
+    text = repr([connection.ingress_vport, connection.egress_vport])
+    text += repr([connection.ingress_device, connection.egress_device])
+    text += repr([list(map(int, one)) for one in connection.translations])
+    return zlib.crc32(text.encode())
 
 
 def _rank(connection: Connection) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from scapy.utils import wrpcap
 
 from midoryu.packet.address import parse_ip
 from midoryu.replication.entry import Notice
-from midoryu.replication.session import Replicator
+from midoryu.replication.session import Datagram, Replicator
 from midoryu.state.connection import (
     Connection,
     Phase,
@@ -39,6 +40,12 @@ CONNECTION = Connection(
 )
 
 
+def touched(replicator: Replicator) -> list[Datagram]:
+    """Touch a record that was changed three times."""
+    replicator.touch((dataclasses.replace(CONNECTION, version=3),), (2,), 0.7)
+    return replicator.tick(0.8)
+
+
 def frames() -> list[bytes]:
     replicator = Replicator(host=1, epoch=7, keys=(b"key",), mtu_bytes=1500, now=0.0)
     replicator.set_peers([2], 0.0)
@@ -51,6 +58,8 @@ def frames() -> list[bytes]:
             *replicator.query((key,), (2,), 0.3)[1],
             *replicator.say_unknown(2, 9, 0.4),
             *replicator.notify([Notice(4, False)], (2,), 0.5),
+            *replicator.want([CONNECTION.id], 2, 0.6),
+            *touched(replicator),
         )
     ]
 
@@ -94,6 +103,10 @@ def dissected(tmp_path_factory: pytest.TempPathFactory) -> str:
         "Query: 9",
         "Entry: NOTICE (11)",
         "Is alive: False",
+        "Entry: TOUCH (2)",
+        "Entry: VERSION (13)",
+        "Version of the record: 3",
+        "Entry: WANT (14)",
     ],
 )
 def test_the_dissector_shows(dissected: str, line: str) -> None:

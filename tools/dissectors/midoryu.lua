@@ -17,6 +17,7 @@ local KINDS = {
   [1] = "RECORD", [2] = "TOUCH", [3] = "REMOVE", [4] = "HELLO",
   [5] = "SYNC_REQUEST", [6] = "SYNC_DONE", [7] = "NACK", [8] = "HEARTBEAT",
   [9] = "QUERY", [10] = "UNKNOWN", [11] = "NOTICE", [12] = "PROBE_ANSWER",
+  [13] = "VERSION", [14] = "WANT",
 }
 local PHASES = {
   [0] = "TCP transitory", [1] = "TCP established", [2] = "UDP unreplied",
@@ -46,6 +47,8 @@ local f = {
   id = ProtoField.uint64("midoryu.id", "Connection", base.HEX),
   ip_proto = ProtoField.uint8("midoryu.ip_proto", "IP protocol"),
   phase = ProtoField.uint8("midoryu.phase", "Phase", base.DEC, PHASES, 0x07),
+  state = ProtoField.uint32("midoryu.state", "Version of the record"),
+  mark = ProtoField.uint32("midoryu.mark", "Mark of the state", base.HEX),
   touch_phase = ProtoField.uint8("midoryu.touch_phase", "Phase", base.DEC, PHASES),
   source4 = ProtoField.ipv4("midoryu.source", "Source"),
   destination4 = ProtoField.ipv4("midoryu.destination", "Destination"),
@@ -149,6 +152,8 @@ local BODIES = {
   [9] = query,
   [10] = list({ { f.query, 4 } }, 4),
   [11] = list({ { f.host, 4 }, { f.alive, 1 } }, 5),
+  [13] = list({ { f.id, 8 }, { f.state, 4 }, { f.mark, 4 } }, 16),
+  [14] = list({ { f.id, 8 } }, 8),
 }
 
 function midoryu.dissector(buffer, pinfo, root)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from midoryu.replication.record import (
     decode_record,
     encode_age,
     encode_record,
+    read_all,
 )
 from midoryu.state.connection import Connection, Phase, Translation, TranslationKind
 
@@ -143,3 +145,10 @@ def test_ids_and_phases_that_nobody_may_write_are_refused() -> None:
     assert [decode_phase(int(one)) for one in Phase] == list(Phase)
     with pytest.raises(DecodeError, match="phase 7"):
         decode_phase(7)
+
+
+def test_a_list_that_is_cut_short_is_refused() -> None:
+    layout = struct.Struct("!H")
+    assert list(read_all(layout, memoryview(b"\0\1\0\2"))) == [(1,), (2,)]
+    with pytest.raises(DecodeError, match="list of 3 bytes"):
+        read_all(layout, memoryview(b"\0\1\0"))

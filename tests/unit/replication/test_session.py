@@ -354,10 +354,10 @@ def test_a_late_record_keeps_the_phase_of_a_later_touch() -> None:
 def test_streams_go_on_past_32_bits() -> None:
     network = Network(2)
     network.run(1.0)
-    network.replicators[1]._peers[2].out.last = 2**32 - 3
-    network.replicators[1]._peers[2].out.acknowledged = 2**32 - 3
-    network.replicators[2]._peers[1].inbox.arrived = 2**32 - 3
-    network.replicators[2]._peers[1].inbox.highest = 2**32 - 3
+    (to_two,) = network.replicators[1]._roster
+    (from_one,) = network.replicators[2]._roster
+    to_two.out.last = to_two.out.acknowledged = 2**32 - 3
+    from_one.inbox.arrived = from_one.inbox.highest = 2**32 - 3
     for id_ in range(1, 8):
         network.loss = float(id_ in (2, 5))
         network.push(1, [record(id_)], [2])

@@ -9,6 +9,7 @@ from midoryu.replication import entry as codec
 from midoryu.replication.entry import Heartbeat, Hello, Nack, Remove, SyncDone, Touch
 from midoryu.replication.peer import HELLO_IDLE_S, Peer
 from midoryu.replication.speaker import Datagram, Speaker
+from midoryu.replication.version import Version
 from midoryu.replication.wire import (
     CONFIRM,
     NUMBERED,
@@ -125,6 +126,21 @@ def test_no_datagram_is_larger_than_the_mtu_lets_it(mtu_bytes: int) -> None:
     assert max(len(datagram.frame) for datagram in sent) <= mtu_bytes - 40
     ids = [e.id for d in sent for e in read(d).entries if isinstance(e, Remove)]
     assert ids == list(range(1, 5000))
+
+
+def test_the_versions_of_touched_records_travel_with_the_touches() -> None:
+    one, two = speaker(mtu_bytes=576), peer()
+    two.out.touches = {
+        id_: Touch(id_, Phase.UDP, 1.0, Version(id_, id_, 7) if id_ % 2 else None)
+        for id_ in range(1, 500)
+    }
+    two.out.flush_due = 1.0
+    for datagram in one.flush(two, 1.0):
+        assert len(datagram.frame) <= 576 - 40
+        entries = read(datagram).entries
+        touched = {e.id for e in entries if isinstance(e, Touch) and e.id % 2}
+        told = {e.id for e in entries if isinstance(e, Version) and e.version == e.id}
+        assert touched == told
 
 
 def test_a_sync_goes_in_bursts_and_ends_with_its_number() -> None:

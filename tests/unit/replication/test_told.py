@@ -39,3 +39,12 @@ def test_memory_is_bounded_by_the_connections_in_use() -> None:
     for number in range(50_000):
         assert told.is_news(used(number + 1, number / 100))
     assert len(told) <= 10_000
+
+
+def test_a_record_that_was_changed_is_news() -> None:
+    told = Told(LIFETIMES_S)
+    one = used(1, 0.0)
+    assert told.is_news(one)
+    one.version += 1
+    assert told.is_news(one)
+    assert not told.is_news(one)

@@ -18,6 +18,7 @@ from midoryu.state.connection import (
     Translation,
     TranslationKind,
     direction_of,
+    mark_of,
     query_ports,
     reverse,
     state_keys,
@@ -136,3 +137,21 @@ def test_of_two_records_with_one_id_exactly_one_is_in_force_everywhere() -> None
     here, there = connection(egress_vport=31), connection(egress_vport=32)
     assert supersedes(here, there) is not supersedes(there, here)
     assert not supersedes(connection(), connection())
+
+
+def test_the_mark_of_a_record_shows_its_places_and_translations_and_nothing_else() -> (
+    None
+):
+    one = connection()
+    nat = Translation(TENANT, TranslationKind.SOURCE, NAT, 7)
+    other_nat = nat._replace(port=8)
+    states = [
+        one,
+        replace(one, egress_vport=77),
+        replace(one, ingress_vport=77),
+        replace(one, egress_device=77),
+        replace(one, translations=(nat,)),
+        replace(one, translations=(other_nat,)),
+    ]
+    assert len(set(map(mark_of, states))) == len(states)
+    assert mark_of(replace(one, phase=Phase.UDP, last_used=9.0)) == mark_of(one)
