@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import compress
 from typing import Final, NamedTuple
@@ -45,6 +45,9 @@ class Outputs(NamedTuple):
     """Output actions; () where no vport can be reached."""
     tags: tuple[Tag, ...]
     """What they depend on."""
+
+
+_NOWHERE: Final = Outputs((), ())
 
 
 def vports_of(outcome: Outcome) -> tuple[int, ...]:
@@ -196,12 +199,14 @@ def around_source(
     return actions[:at], actions[at + len(own) :]
 
 
-def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
+def outputs(vports: Sequence[int], places: Places, in_port: int) -> Outputs:
     """Send to vports: local ones by ofport, others through the tunnel by their key.
 
     A vport that is nowhere, or whose host has no known address, is left out. Where
     several are at one host, one copy goes there if it is for all that are up there.
     """
+    if len(vports) == 1:
+        return _one_output(vports[0], places, in_port)
     actions: list[Action] = []
     tags: list[Tag] = []
     remote: dict[int, list[int]] = {}
@@ -226,6 +231,23 @@ def outputs(vports: Iterable[int], places: Places, in_port: int) -> Outputs:
             actions.append((flow.SET_TUNNEL, key, underlay))
             actions.append((flow.OUTPUT, out))
     return Outputs(tuple(actions), tuple(tags))
+
+
+def _one_output(vport: int, places: Places, in_port: int) -> Outputs:
+    """Send to one vport: what nearly all packets ask for, without any loop."""
+    ofport = places.ofport_by_vport.get(vport)
+    if ofport is not None:
+        return Outputs(to_local(vport, ofport, places, in_port), ())
+    host = places.topology.location(vport)
+    if host in (0, places.host):
+        return _NOWHERE
+    tags = (host_tag(host),)
+    underlay, gre = places.underlay(host), places.gre_ofport
+    if not underlay or not gre:
+        return Outputs((), tags)
+    out = pipeline.PORT_IN_PORT if gre == in_port else gre
+    tunnel = (flow.SET_TUNNEL, vport, underlay)
+    return Outputs((tunnel, (flow.OUTPUT, out)), tags)
 
 
 def to_local(
