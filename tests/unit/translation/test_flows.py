@@ -266,3 +266,26 @@ def test_frame_of_a_simulation_is_what_its_actions_make(family: Family) -> None:
         "ttl": 63,
     }
     assert made == frames.tcp(src, dst, **out)
+
+
+def test_a_vport_with_limits_is_reached_by_its_own_flow_and_a_sub_port_tagged() -> None:
+    places = Places(Overlay(two_networks(V4)).topology)
+    places.bind(7, 11)
+    places.bind(8, 11, 101)
+    places.bind(9, 12)
+    places.special = frozenset((9,))
+
+    assert translation.to_local(7, 11, places, 5) == ((flow.OUTPUT, 11),)
+    tagged = ((flow.PUSH_VLAN, 101), (flow.OUTPUT, 11), (flow.POP_VLAN,))
+    assert translation.to_local(8, 11, places, 5) == tagged
+    assert translation.to_local(9, 12, places, 5) == ((flow.DELIVER, 9),)
+    back = pipeline.PORT_IN_PORT
+    assert translation.to_local(7, 11, places, 11) == ((flow.OUTPUT, back),)
+
+
+def test_a_sub_ports_flow_matches_its_tag() -> None:
+    simulation = simulated(frames.tcp(), read=L2 | field.VLAN)
+    match = translation.match_of(simulation, 5, 101)
+
+    values = dict(zip(field.names(match.fields), match.values))
+    assert values == {"in_port": 5, "eth_type": 0x0800, "vlan": 0x1000 | 101}

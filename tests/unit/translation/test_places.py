@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from midoryu.packet.address import parse_ip
+from midoryu.topology.snapshot import Topology
 from midoryu.translation.places import Places
 from tests.helpers.builder import cloud
 
@@ -57,3 +58,18 @@ def test_underlay_address_of_a_host() -> None:
 
     assert known.underlay(b.key("node2")) == parse_ip("172.31.0.2")
     assert known.underlay(999) == 0
+
+
+def test_a_sub_port_shares_its_parents_ofport_by_tag() -> None:
+    places = Places(Topology())
+    places.bind(7, 11)
+    places.bind(8, 11, 101)
+
+    assert places.vport_by_ofport == {11: 7}
+    assert places.vport_by_tag == {(11, 101): 8}
+    assert (places.at(7), places.at(8), places.at(9)) == ((11, 0), (11, 101), None)
+    places.bind(8, 12, 102)
+    assert places.vport_by_tag == {(12, 102): 8}
+    assert places.unbind(8) == 12
+    assert (places.vport_by_tag, places.tag_by_vport) == ({}, {})
+    assert places.vport_by_ofport == {11: 7}
