@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
 from midoryu.agent.framework import ofproto_parser as parser
+from midoryu.agent.turns import Turns
 from midoryu.openflow import wire
-from midoryu.openflow.pipeline import VPORT
 
 LOG = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ _SEND_TIMEOUT_S: Final = 5.0
 # Messages handled before what they caused is sent: the records of so many fill one
 # datagram to each peer, and the first of them waits for less than a millisecond.
 _BATCH: Final = 16
+# So much is handled in the order in which it came; more in turns of the ports.
+_FEW_BYTES: Final = 4096
 # Packets of vports that may wait: some 50 ms of work. More come only where the agent
-# has more to do than it can, and then the latest ones go first.
+# has more to do than it can.
 _MAX_BACKLOG: Final = 1024
-_TAKE_BYTES: Final = 8 << 20
+_TAKE_BYTES: Final = 256 << 10
 # Receives that may follow each other while other green threads wait.
 _TURNS: Final = 8
 _OURS: Final = frozenset(
@@ -61,8 +63,8 @@ class Owner(Protocol):
     def flush(self) -> None:
         """Send what the messages since the last call caused."""
 
-    def shed(self, count: int) -> None:
-        """Note packets that were left out because too many came."""
+    def shed(self, ofport: int, count: int) -> None:
+        """Note packets of a port that were left out because too many came."""
 
 
 class Connection(controller.Datapath):  # type: ignore[misc]
@@ -74,6 +76,7 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._wake = hub.Event()
+        self._turns = Turns(_MAX_BACKLOG)
         super().__init__(socket, address)
 
     def set_state(self, state: str) -> None:
@@ -142,16 +145,17 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         self.socket.settimeout(None)
         try:
             while self.state != DEAD:
-                data = self.socket.recv(_RECEIVE_BYTES)
-                if not data:
+                data = self._more() if self._turns else self.socket.recv(_RECEIVE_BYTES)
+                if not data and not self._turns:
                     break
-                buffer += data
-                if len(data) == _RECEIVE_BYTES:
-                    buffer = self._shed(self._take_all(buffer))
-                buffer = self._consume(buffer)
+                if self._turns or len(data) > _FEW_BYTES:
+                    buffer = self._sort(buffer + data)
+                    self._take_turns()
+                else:
+                    buffer = self._consume(buffer + data)
                 turn += 1
                 # Where nothing more has come, `recv` lets the others run.
-                if len(data) == _RECEIVE_BYTES or turn % _TURNS == 0:
+                if turn % _TURNS == 0:
                     hub.sleep(0)
                 self._let_drain()
         except OSError:
@@ -160,45 +164,42 @@ class Connection(controller.Datapath):  # type: ignore[misc]
             self.close()
             self.socket.close()
 
-    def _take_all(self, buffer: bytes) -> bytes:
-        """Take what has come meanwhile, so that no old packet waits in the kernel."""
+    def _more(self) -> bytes:
+        """Take what has come meanwhile, without waiting for any."""
         raw = getattr(self.socket, "fd", None)
-        parts, size = [buffer], len(buffer)
-        while raw is not None and size < _TAKE_BYTES:
-            try:
-                data = raw.recv(_TAKE_BYTES)
-            except OSError:  # nothing more; what is broken shows at the next receive
-                break
-            if not data:
-                break
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts)
+        if raw is None:
+            return b""
+        try:
+            data: bytes = raw.recv(_TAKE_BYTES)
+        except OSError:  # nothing more; what is broken shows at the next receive
+            return b""
+        return data
 
-    def _shed(self, buffer: bytes) -> bytes:
-        """Leave out the oldest packets of vports where more came than may wait.
-
-        Their senders send them again; the latest ones are worth most. Flow state, and
-        every other message, is kept.
-        """
-        starts: list[int] = []
-        start, size = 0, len(buffer)
-        while size - start >= 16:
+    def _sort(self, buffer: bytes) -> bytes:
+        """Let every whole message wait for its turn, return the rest."""
+        start, size, add = 0, len(buffer), self._turns.add
+        while size - start >= 8:
             length = int.from_bytes(buffer[start + 2 : start + 4], "big")
-            if length < 8 or size - start < length:
+            if length < 8:
+                self.close()
+                return b""
+            if size - start < length:
                 break
-            if buffer[start + 1] == wire.PACKET_IN and buffer[start + 15] == VPORT:
-                starts.append(start)
+            add(buffer[start : start + length])
             start += length
-        late = starts[: max(len(starts) - _MAX_BACKLOG, 0)]
-        if not late:
-            return buffer
-        self._owner.shed(len(late))
-        kept, end = [], 0
-        for start in late:
-            kept.append(buffer[end:start])
-            end = start + int.from_bytes(buffer[start + 2 : start + 4], "big")
-        return b"".join((*kept, buffer[end:]))
+        for port, count in self._turns.take_shed().items():
+            self._owner.shed(port, count)
+        return buffer[start:]
+
+    def _take_turns(self) -> None:
+        """Handle the messages whose turn it is, as many as go to the engine at once."""
+        take = self._turns.take
+        for _ in range(_BATCH):
+            message = take()
+            if message is None or self.state == DEAD:
+                break
+            self._handle(message)
+        self._owner.flush()
 
     def _let_drain(self) -> None:
         """Stop reading while the switch does not; the send loop bounds the wait."""
@@ -215,17 +216,19 @@ class Connection(controller.Datapath):  # type: ignore[misc]
                 return b""
             if size - start < length:
                 break
-            message = buffer[start : start + length]
+            self._handle(buffer[start : start + length])
             start += length
-            if self.state == MAIN and message[1] in _OURS and message[0] == 4:
-                self._owner.receive(self, message[1], message)
-                count += 1
-                if count % _BATCH == 0:
-                    self._owner.flush()
-            else:
-                self._framework(message)
+            count += 1
+            if count % _BATCH == 0:
+                self._owner.flush()
         self._owner.flush()
         return buffer[start:]
+
+    def _handle(self, message: bytes) -> None:
+        if self.state == MAIN and message[1] in _OURS and message[0] == 4:
+            self._owner.receive(self, message[1], message)
+        else:
+            self._framework(message)
 
     def _framework(self, message: bytes) -> None:
         """Give a message to Ryu's handlers: hello, features, echo and the like."""

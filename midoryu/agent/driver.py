@@ -148,7 +148,11 @@ class Driver:
                 "switch_ready": self.switch.is_ready(),
                 "journal": self.journal_stats(),
             }
-        return self._engine.inspect(query, arguments, time.monotonic())
+        found = self._engine.inspect(query, arguments, time.monotonic())
+        if query == "vports" and isinstance(found, list):
+            shed = self.switch.shed_by_ofport
+            return [{**row, "shed": shed.get(row["ofport"], 0)} for row in found]
+        return found
 
     # ------------------------------------------------------------ effects
 

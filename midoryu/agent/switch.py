@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Union
 
@@ -59,6 +60,7 @@ class Switch:
         self._xid = 0x10000
         self._sent: list[tuple[int, Sent] | None] = [None] * _SENT
         self._out: list[bytes] = []
+        self.shed_by_ofport: Counter[int] = Counter()
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 "packet_ins",
@@ -185,9 +187,10 @@ class Switch:
             packets, self._packets = self._packets, []
             self._deliver_packets(packets)
 
-    def shed(self, count: int) -> None:
-        """Count packet-ins that were left out because too many came."""
+    def shed(self, ofport: int, count: int) -> None:
+        """Count packet-ins of a port that were left out because too many came."""
         self.counters["packet_ins_shed"] += count
+        self.shed_by_ofport[ofport] += count
 
     def _flow_stats(self, message: bytes) -> None:
         bridge = self._bridge

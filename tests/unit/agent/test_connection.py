@@ -9,6 +9,7 @@ import pytest
 
 from midoryu.agent.connection import Connection
 from midoryu.agent.framework import DEAD, MAIN
+from midoryu.agent.turns import Turns
 from midoryu.openflow import wire
 
 
@@ -18,10 +19,10 @@ class Owner:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.flushes = 0
-        self.shed_count = 0
+        self.shed_packets: dict[int, int] = {}
 
-    def shed(self, count: int) -> None:
-        self.shed_count += count
+    def shed(self, ofport: int, count: int) -> None:
+        self.shed_packets[ofport] = self.shed_packets.get(ofport, 0) + count
 
     def receive(self, _connection: object, _kind: int, message: bytes) -> None:
         self.messages.append(message)
@@ -46,6 +47,7 @@ def connection() -> Connection:
     made = Connection.__new__(Connection)
     made._owner = Owner()
     made._served = False
+    made._turns = Turns(1024)
     made.ofp_brick = Brick()
     made.state = MAIN
     made.close = lambda: setattr(made, "state", DEAD)
@@ -80,25 +82,30 @@ def test_an_impossible_length_ends_the_connection(connection) -> None:
     assert connection._owner.messages == []
 
 
-def packet_in(number: int, table: int = 10) -> bytes:
+def packet_in(port: int, number: int = 0, table: int = 10) -> bytes:
     body = struct.pack(">IHBBQ", 0xFFFFFFFF, 0, 0, table, number)
+    body += struct.pack(">HHII", 1, 12, 0x80000004, port) + bytes(6)
     return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + len(body), 1) + body
 
 
-def test_the_oldest_of_too_many_packets_are_left_out(connection) -> None:
-    other = struct.pack(">BBHI", 4, wire.ERROR, 16, 1) + bytes(8)
-    state = packet_in(7, table=0)
-    many = [packet_in(number) for number in range(1030)]
-    rest = packet_in(0)[:-1]
+def test_a_flood_at_one_port_takes_turns_with_the_others(connection) -> None:
+    error = struct.pack(">BBHI", 4, wire.ERROR, 16, 1) + bytes(8)
+    state = packet_in(2, table=0)
+    flood = [packet_in(7, number) for number in range(1000)]
+    others = [packet_in(8), packet_in(9)]
+    rest = packet_in(7)[:-1]
 
-    kept = connection._shed(b"".join([*many[:3], other, state, *many[3:], rest]))
+    kept = connection._sort(b"".join([*flood, *others, error, state, rest]))
+    connection._take_turns()
 
-    assert kept == b"".join([other, state, *many[6:], rest])
-    assert connection._owner.shed_count == 6
+    assert kept == rest
+    assert connection._owner.messages[:6] == [error, state, flood[0], *others, flood[1]]
+    assert len(connection._owner.messages) == 16
+    assert connection._owner.flushes == 1
+    assert connection._owner.shed_packets == {}
 
 
-def test_a_few_packets_are_all_kept(connection) -> None:
-    few = packet_in(1) * 1024
+def test_packets_that_are_left_out_are_told_by_port(connection) -> None:
+    connection._sort(packet_in(7) * 1030 + packet_in(8) * 3)
 
-    assert connection._shed(few) is few
-    assert connection._owner.shed_count == 0
+    assert connection._owner.shed_packets == {7: 6}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ports take turns, whatever each of them sends."""
+
+from __future__ import annotations
+
+import struct
+
+from midoryu.agent.turns import Turns
+from midoryu.openflow import wire
+
+
+def packet_in(port: int, number: int = 0, *, first: bytes = b"") -> bytes:
+    fields = first + struct.pack(">II", 0x80000004, port)
+    body = struct.pack(">IHBBQ", 0xFFFFFFFF, 0, 0, 10, number)
+    body += struct.pack(">HH", 1, 4 + len(fields)) + fields
+    body += bytes(-(4 + len(fields)) % 8 + 2)
+    return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + len(body), 1) + body
+
+
+def drain(turns: Turns) -> list[bytes]:
+    taken = []
+    while turns:
+        taken.append(turns.take())
+    return taken
+
+
+def test_nothing_waits_at_first() -> None:
+    turns = Turns(64)
+
+    assert not turns
+    assert turns.take() is None
+
+
+def test_each_port_has_one_packet_in_each_round_in_its_order() -> None:
+    turns = Turns(1000)
+    for number in range(100):
+        turns.add(packet_in(1, number))
+    for number in range(3):
+        turns.add(packet_in(2, number))
+
+    taken = drain(turns)
+
+    assert [taken.index(packet_in(2, n)) for n in range(3)] == [1, 3, 5]
+    assert [m for m in taken if m[32:36] == b"\0\0\0\1"] == [
+        packet_in(1, n) for n in range(100)
+    ]
+
+
+def test_a_full_queue_loses_its_oldest_packets_and_no_others() -> None:
+    turns = Turns(64)
+    turns.add(packet_in(2))
+    for number in range(100):
+        turns.add(packet_in(1, number))
+
+    taken = drain(turns)
+
+    assert packet_in(2) in taken
+    assert taken[-1] == packet_in(1, 99)
+    assert len(taken) == 1 + 32
+    assert turns.take_shed() == {1: 68}
+    assert turns.take_shed() == {}
+
+
+def test_a_port_that_is_alone_has_all_the_room() -> None:
+    turns = Turns(64)
+    for number in range(64):
+        turns.add(packet_in(1, number))
+
+    assert turns.take_shed() == {}
+    assert len(drain(turns)) == 64
+
+
+def test_many_floods_leave_each_port_some_room() -> None:
+    turns = Turns(64)
+    for _ in range(20):
+        for port in range(10):
+            turns.add(packet_in(port))
+
+    assert len(drain(turns)) == 160
+
+
+def test_the_port_is_found_behind_other_fields() -> None:
+    turns = Turns(16)
+    register = struct.pack(">II", 0x00010004, 3)
+    for number in range(20):
+        turns.add(packet_in(5, number, first=register))
+
+    assert turns.take_shed() == {5: 4}
+
+
+def test_packets_that_make_no_sense_have_a_queue_too() -> None:
+    turns = Turns(16)
+    cut = struct.pack(">BBHI", 4, wire.PACKET_IN, 8, 1)
+    turns.add(cut)
+
+    assert turns.take() == cut
