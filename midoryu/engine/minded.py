@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple, Union
 
 
@@ -26,6 +27,8 @@ class Snooping:
     def __init__(self) -> None:
         self.ends: dict[Place, float] = {}
         """Membership of a local vport -> when it ends unless reported again."""
+        self.counts: Counter[int] = Counter()
+        """Local vport -> its memberships."""
         self.asked: dict[int, Asked] = {}
         """Local vport on a network with snooping -> when to ask it."""
 

@@ -24,6 +24,8 @@ from midoryu.translation.flows import to_local
 
 # RFC 3376, section 8.6 and 8.7: the first queries come soon after one another.
 _STARTUP_S: Final = multicast.QUERY_INTERVAL_S / 4
+# A vport may have this part of the host's memberships.
+_SHARES: Final = 8
 _QUERIER_MAC: Final = 0x02_4D_52_000000
 
 
@@ -43,9 +45,13 @@ def _join(core: Core, place: Place, effects: Effects, now: float) -> None:
     network, group, vport = place
     is_router = group == ROUTERS
     mind = core.snooping.ends
-    if place not in mind and len(mind) >= core.config.max_multicast_members:
-        core.counters["multicast members beyond the limit"] += 1
-        return
+    if place not in mind:
+        counts, most = core.snooping.counts, core.config.max_multicast_members
+        # One machine cannot take all the room there is.
+        if len(mind) >= most or counts[vport] >= most // _SHARES:
+            core.counters["multicast members beyond the limit"] += 1
+            return
+        counts[vport] += 1
     lasts_s = multicast.ROUTER_TIMEOUT_S if is_router else multicast.GROUP_TIMEOUT_S
     core.snooping.ends[place] = now + lasts_s
     if vport in core.topology.l2.members(network, group):
@@ -90,6 +96,9 @@ def step(core: Core, effects: Effects, now: float) -> None:
             _adopt(core, key, now)
     for place in [place for place, end in state.ends.items() if end <= now]:
         del state.ends[place]
+        state.counts[place[2]] -= 1
+        if not state.counts[place[2]]:
+            del state.counts[place[2]]
         _forget(core, place, effects, now)
 
 
@@ -99,7 +108,9 @@ def _adopt(core: Core, vport: int, now: float) -> None:
     for member in core.topology.rows(MulticastMember) if row is not None else ():
         if member.vport == vport:
             place = (member.network, member.group, vport)
-            core.snooping.ends.setdefault(place, now + multicast.GROUP_TIMEOUT_S)
+            if place not in core.snooping.ends:
+                core.snooping.ends[place] = now + multicast.GROUP_TIMEOUT_S
+                core.snooping.counts[vport] += 1
 
 
 def _forget(core: Core, place: Place, effects: Effects, now: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Union
 
-from midoryu.packet import field
+from midoryu.packet import field, protocol
 from midoryu.packet.multicast import (
     RouterHello,
     is_always_flooded,
@@ -41,6 +41,9 @@ def forward(
         Who, or how it ended; None for everybody.
     """
     walk.fields |= READ_IP_DST | READ_PROTO
+    if walk.packet.ip_frag:
+        # A flow for fragments must not swallow whole reports.
+        walk.fields |= field.IP_FRAG
     if is_talk(walk.packet):
         # Each one has to be heard, so no flow stands for it.
         walk.fields |= field.PAYLOAD | field.L4_SRC
@@ -54,7 +57,7 @@ def forward(
                 walk.learned.append(seen)
         return None if talk.is_query else _to(walk, network, vport, frozenset())
     group = walk.headers.ip_dst
-    if walk.packet.ip_proto == _ICMPV6:
+    if walk.packet.ip_proto == protocol.ICMPV6:
         walk.fields |= field.L4_SRC
     if is_always_flooded(group):
         return None
@@ -63,9 +66,6 @@ def forward(
     if not members and network.row.flood_unregistered:
         return None
     return _to(walk, network, vport, members)
-
-
-_ICMPV6 = 58
 
 
 def _to(

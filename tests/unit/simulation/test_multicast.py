@@ -9,7 +9,9 @@ import pytest
 
 from midoryu.packet import field
 from midoryu.packet.address import parse_ip
+from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import Drop, Flood, GroupSeen, Reason
+from midoryu.simulation.simulator import simulate
 from midoryu.topology.l2 import ROUTERS, MulticastMember
 from midoryu.topology.tag import multicast_tag
 from tests.helpers import frames, groups
@@ -71,3 +73,13 @@ def test_a_query_goes_to_everybody_and_shows_a_router() -> None:
     assert set(world.names(simulation)) == {"a/vm3", "a/vm4"}
     seen = GroupSeen(world.key("a"), ROUTERS, world.key("a/vm1"), joins=True)
     assert seen in simulation.learned
+
+
+def test_a_fragment_stands_for_fragments_alone() -> None:
+    packet = decode(groups.igmp(0x16, GROUP))
+    packet.ip_frag = 1
+    world = overlay("a/vm3")
+    simulation = simulate(packet, world.vport("a/vm1"), world.world, now=100.0)
+
+    assert simulation.fields & field.IP_FRAG
+    assert not [one for one in simulation.learned if isinstance(one, GroupSeen)]
