@@ -156,7 +156,8 @@ class NatTable:
         self._changed: set[PoolKey] = set()
         self._pending: set[PoolKey] = set()
         self._failed_until: dict[PoolKey, float] = {}
-        self._mappings: dict[_Endpoint, list[_Mapping]] = {}
+        # A tuple of one takes half of what a list does.
+        self._mappings: dict[_Endpoint, tuple[_Mapping, ...]] = {}
         self._paired: dict[tuple[int, int], _Paired] = {}
         self._committed: set[int] = set()
         self.inbound = Inbound()
@@ -472,11 +473,12 @@ class NatTable:
         mappings = self._mappings.get(endpoint)
         mapping = None
         if mappings is None:
-            self._mappings[endpoint] = [_Mapping(use.address, use.port, 1)]
+            self._mappings[endpoint] = (_Mapping(use.address, use.port, 1),)
         else:
             mapping = _find_mapping(mappings, use.address, use.port)
             if mapping is None:
-                mappings.append(_Mapping(use.address, use.port, 1))
+                one = _Mapping(use.address, use.port, 1)
+                self._mappings[endpoint] = (*mappings, one)
             else:
                 mapping.count += 1
         is_new = mapping is None
@@ -504,8 +506,10 @@ class NatTable:
         mapping.count -= 1
         is_last = mapping.count == 0
         if is_last:
-            mappings.remove(mapping)
-            if not mappings:
+            left = tuple(one for one in mappings if one is not mapping)
+            if left:
+                self._mappings[endpoint] = left
+            else:
                 del self._mappings[endpoint]
         paired = self._paired.get((use.router, use.source))
         if paired is not None and paired.address == use.address:

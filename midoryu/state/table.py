@@ -29,6 +29,8 @@ from midoryu.state.connection import (
 )
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 
+# Bits of a hash that count: longer integers take 16 bytes more.
+_CODE: Final = (1 << 60) - 1
 # Records are aged in steps of this many seconds: an expiry is late by one at most.
 _STEP_S: Final = 1.0
 # Two records of one client's tuple, used this far apart, are not of one connection.
@@ -88,7 +90,7 @@ class ConnectionTable:
         self.counters = TableCounters()
         self._max = max_connections
         self._lifetimes_s = tuple(lifetimes_s)
-        # hash(key) -> record: a third of the memory that whole keys take. A key whose
+        # hash(key) & _CODE -> record: a third of the memory of whole keys. A key whose
         # hash is taken by another key of another record stands in `_exact`.
         self._index: dict[int, Connection] = {}
         self._exact: dict[StateKey, Connection] = {}
@@ -117,7 +119,7 @@ class ConnectionTable:
 
     def find(self, key: StateKey) -> Hit | None:
         """Find the record that a packet belongs to, by what one device sees of it."""
-        connection = self._index.get(hash(key))
+        connection = self._index.get(hash(key) & _CODE)
         if connection is not None:
             direction = direction_of(connection, key)
             if direction is not None:
@@ -272,7 +274,7 @@ class ConnectionTable:
                 self.targets[one.address] = self.targets.get(one.address, 0) + 1
         index, exact = self._index, self._exact
         for key in keys:
-            code = hash(key)
+            code = hash(key) & _CODE
             other = index.get(code)
             if other is None and not exact:
                 index[code] = connection
@@ -318,7 +320,7 @@ class ConnectionTable:
                     del self.targets[address]
         keys = tuple(key for key, _ in state_keys(connection))
         for key in keys:
-            code = hash(key)
+            code = hash(key) & _CODE
             if self._index.get(code) is connection:
                 del self._index[code]
             elif self._exact and self._exact.get(key) is connection:
