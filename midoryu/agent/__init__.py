@@ -37,11 +37,12 @@ from midoryu.agent.control import ControlServer
 from midoryu.agent.driver import Driver
 from midoryu.agent.framework import RyuApp, app_manager, controller, hub, ofp_handler
 from midoryu.agent.journal import Journal
+from midoryu.agent.key_file import KeyFile, Keys
 from midoryu.agent.pump import Pump
 from midoryu.agent.resolver import Resolver
 from midoryu.agent.silence import Neighbor, watch
 from midoryu.engine.effect import NsdbWrite, SetVportStatus
-from midoryu.engine.event import JournalRead
+from midoryu.engine.event import JournalRead, KeysChanged
 from midoryu.errors import MidoryuError
 from midoryu.ovs.client import BridgeReady, OvsdbClient, OvsWarning
 
@@ -120,6 +121,7 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         super().start()
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        self._watch_keys()
         hub.spawn(_or_die, self._ovs_pump.run)
         if self._nsdb_pump is not None:
             hub.spawn(_or_die, self._nsdb_pump.run)
@@ -130,6 +132,19 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
             self._journal.start()
             hub.spawn(_log_reports, self._journal)
         LOG.info("midoryu agent of host %s started", self.config_host())
+
+    def _watch_keys(self) -> None:
+        """Take new keys of flow state while running; SIGHUP only makes it quick."""
+        assert self.config is not None
+        keys = self.config.engine.state_keys
+        file = KeyFile(self.config.key_file, keys, self._keys_changed)
+        look = file.look if self.config.key_file else _nothing
+        signal.signal(signal.SIGHUP, lambda *_: hub.spawn_after(0.0, look))
+        if self.config.key_file:
+            hub.spawn(file.watch, hub.sleep)
+
+    def _keys_changed(self, keys: Keys) -> None:
+        self.driver.handle_and_send(KeysChanged(keys))
 
     def config_host(self) -> str:
         """Return this host's name."""
@@ -209,6 +224,10 @@ def _nsdb_client(config: AgentConfig) -> Any:
         certificate=nsdb.certificate,
         ca_cert=nsdb.ca_cert,
     )
+
+
+def _nothing() -> None:
+    """Do nothing: a SIGHUP must not end an agent that has no key file."""
 
 
 def _log_reports(journal: Journal) -> None:

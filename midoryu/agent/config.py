@@ -41,6 +41,8 @@ class AgentConfig:
     """Tunnel endpoint of this host, 128-bit."""
     control_socket: str
     """Path of the unix socket for `midoryu-ctl flow-state`."""
+    key_file: str = ""
+    """File with the keys of flow state, "" for the built-in one."""
     journal: str = ""
     """File of the connection records' journal, "" for none."""
     journal_limit_bytes: int = 256 << 20

@@ -6,7 +6,6 @@ The only place where the agent's options are read and judged together.
 
 from __future__ import annotations
 
-import binascii
 import difflib
 import secrets
 import time
@@ -15,6 +14,7 @@ from typing import Any
 from oslo_config import cfg
 
 from midoryu.agent.config import AgentConfig, NsdbSettings
+from midoryu.agent.key_file import read_keys
 from midoryu.conf import flow_state, opts
 from midoryu.engine.config import EngineConfig
 from midoryu.errors import ConfigError
@@ -23,8 +23,6 @@ from midoryu.packet.address import is_multicast_ip, parse_ip
 from midoryu.state.connection import Phase
 from midoryu.topology.mtu import tunnel_overhead
 
-# RFC 7693, section 2.1: a key of BLAKE2s has at most 32 bytes.
-_KEY_BYTES = (16, 32)
 # 2026-01-01T00:00:00Z
 _EPOCH_START = 1_767_225_600
 # A restart takes longer than this fraction of a second.
@@ -88,6 +86,7 @@ def _build(conf: Any) -> AgentConfig:
         nsdb=_nsdb(conf),
         underlay=underlay,
         control_socket=conf.agent.control_socket,
+        key_file=conf.flow_state.key_file,
         journal=conf.flow_state.journal,
         journal_limit_bytes=conf.flow_state.journal_limit_mb << 20,
         warnings=warnings,
@@ -177,23 +176,10 @@ def _state_keys(path: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
             "[flow_state] key_file is not set: flow state is not authenticated, "
             "anybody in the underlay can forge it",
         )
-    keys = []
-    for number, line in enumerate(_read(path, "[flow_state] key_file:").split(), 1):
-        try:
-            key = binascii.unhexlify(line)
-        except ValueError:
-            raise ConfigError(
-                f"[flow_state] key_file: {path}: key {number} is not hexadecimal"
-            ) from None
-        if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
-            raise ConfigError(
-                f"[flow_state] key_file: {path}: key {number} has {len(key)} bytes, "
-                f"want {_KEY_BYTES[0]} to {_KEY_BYTES[1]}"
-            )
-        keys.append(key)
-    if not keys:
-        raise ConfigError(f"[flow_state] key_file: {path} holds no key")
-    return tuple(keys), ()
+    try:
+        return read_keys(path), ()
+    except ConfigError as error:
+        raise ConfigError(f"[flow_state] key_file: {error}") from None
 
 
 def _read(path: str, where: str) -> str:

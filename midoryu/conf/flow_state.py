@@ -43,8 +43,10 @@ OPTIONS: Final = [
         "key_file",
         default="",
         help="File with one key in hexadecimal for each line, 16 to 32 bytes. The "
-        "first one signs flow state, all verify; the same on all hosts. Empty: a "
-        "built-in key, so that anybody in the underlay could forge state.",
+        "first one signs flow state, all verify; the same on all hosts. It is read "
+        "again when it changes, within a second or at SIGHUP; old keys are accepted "
+        "for a while. Empty: a built-in key, so that anybody in the underlay could "
+        "forge state.",
     ),
     cfg.StrOpt(
         "delivery",

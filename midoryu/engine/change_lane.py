@@ -7,6 +7,7 @@ Keeps `Places`, the base flows and the tags of installed flows in step with the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from midoryu.engine import (
     adoption,
@@ -30,6 +31,7 @@ from midoryu.engine.event import (
     FlowRefused,
     FlowRemoved,
     InterfacesChanged,
+    KeysChanged,
     SwitchConnected,
     TopologyChanged,
     WriteRefused,
@@ -127,6 +129,15 @@ def open_routers(topology: Topology) -> frozenset[int]:
         for rule in topology.rows(Masquerade)
         if rule.filtering is not closed
     )
+
+
+def keys_changed(core: Core, event: KeysChanged, effects: Effects, now: float) -> None:
+    """Authenticate flow state by other keys, without a gap."""
+    core.config = replace(core.config, state_keys=event.keys)
+    if core.replicator is not None:
+        core.replicator.change_keys(event.keys, now)
+    core.counters["state keys changed"] += 1
+    effects.log.append((_INFO, f"flow state has other keys: {len(event.keys)}"))
 
 
 def _hosts_changed(core: Core, effects: Effects, now: float) -> None:

@@ -119,6 +119,14 @@ class FlowRefused:
     """The error in words."""
 
 
+@dataclass(frozen=True, **SLOTS)
+class KeysChanged:
+    """The keys that authenticate flow state are other ones from now on."""
+
+    keys: tuple[bytes, ...]
+    """At least one; the first is to sign, all verify."""
+
+
 class Resolved(NamedTuple):
     """A DNS query that the rim carried out has ended."""
 
@@ -144,6 +152,7 @@ Event = Union[
     WriteRefused,
     FlowRemoved,
     FlowRefused,
+    KeysChanged,
     Resolved,
     Tick,
 ]

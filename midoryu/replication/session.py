@@ -13,6 +13,7 @@ from typing import Final, Union
 
 from midoryu.replication import entry as codec
 from midoryu.replication.confirm import Confirmations
+from midoryu.replication.keyring import Keyring
 from midoryu.replication.peer import Peer
 from midoryu.replication.received import Received
 from midoryu.replication.roster import Roster
@@ -26,7 +27,6 @@ from midoryu.replication.wire import (
     Header,
     Message,
     Refusal,
-    Signer,
     StatePacketError,
     decode,
     pack,
@@ -75,7 +75,8 @@ class Replicator:
         self.refusals: Counter[Refusal] = Counter()
         """Frames that were not taken, by cause."""
         self._host = host
-        self._signer = Signer(keys)
+        self._keyring = Keyring(keys)
+        self._signer = self._keyring.signer
         self._speaker = Speaker(
             host,
             epoch,
@@ -95,6 +96,10 @@ class Replicator:
         """Name all other hosts; new ones are greeted at the next tick."""
         for peer in self._roster.name(hosts, now):
             self._confirmations.forget(peer)
+
+    def change_keys(self, keys: Sequence[bytes], now: float) -> None:
+        """Use other authentication keys from now on, without a gap; see `keyring`."""
+        self._keyring.change(keys, now)
 
     def push(
         self, connections: Iterable[Connection], peers: Iterable[int], now: float
@@ -235,6 +240,8 @@ class Replicator:
     def tick(self, now: float) -> list[Datagram]:
         """Do what is due: hellos, heartbeats, NACKs, touches, syncs."""
         datagrams: list[Datagram] = []
+        if self._keyring.due is not None:
+            self._keyring.step(now)
         while (peer := self._roster.take_due(now)) is not None:
             datagrams += self._speaker.flush(peer, now)
             datagrams += self._speaker.sync_burst(peer, now)
@@ -251,6 +258,8 @@ class Replicator:
     def receive(self, frame: bytes, now: float) -> Received:
         """Take a frame from the state port; never raises for what is in it."""
         received = Received()
+        if self._keyring.due is not None:
+            self._keyring.step(now)
         try:
             message = decode(frame, self._host, self._signer, now)
             received.sender = message.header.sender

@@ -136,6 +136,10 @@ class Signer:
     __slots__ = ("_states",)
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self.set_keys(keys)
+
+    def set_keys(self, keys: Sequence[bytes]) -> None:
+        """Put other keys in the place of these, at once."""
         if not keys:
             raise ValueError("no key for the authentication of flow state")
         self._states = [

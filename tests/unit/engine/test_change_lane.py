@@ -12,6 +12,7 @@ from midoryu.engine.event import (
     FlowRefused,
     FlowRemoved,
     InterfacesChanged,
+    KeysChanged,
     SwitchConnected,
     SwitchDisconnected,
     WriteRefused,
@@ -300,3 +301,18 @@ def test_an_interface_that_leaves_lets_its_records_go() -> None:
     (connection,) = bench.core.connections
     bench.do(InterfacesChanged({"web/vm2": 12, "r/up": 13}))
     assert not bench.core.connections.is_held(connection.id)
+
+
+def test_other_keys_are_for_the_peers_of_now_and_for_those_to_come() -> None:
+    bench = Bench(office())
+    keys = (b"n" * 16, b"o" * 16)
+    effects = bench.do(KeysChanged(keys))
+    assert effects.log == [(20, "flow state has other keys: 2")]
+    assert bench.core.config.state_keys == keys
+    bench.greet()
+    bench.push(bench.record())
+    # Signed by the old key, which is accepted for a while, and then no more.
+    assert bench.core.connections.get(77) is not None
+    bench.wait(61.0)
+    bench.push(bench.record(78))
+    assert bench.core.connections.get(78) is None

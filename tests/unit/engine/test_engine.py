@@ -26,6 +26,7 @@ EVENTS: dict[type, event.Event] = {
         event.WriteRefused(None, "no"),
         event.FlowRemoved(1, 0, 60, 60.0, 1),
         event.FlowRefused(1, "no"),
+        event.KeysChanged((b"k" * 16,)),
         event.Resolved(7, b""),
         event.Tick(),
     )
