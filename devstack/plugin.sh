@@ -8,6 +8,7 @@ set +o xtrace
 MIDORYU_BIN_DIR=${MIDORYU_BIN_DIR:-$(get_python_exec_prefix)}
 MIDORYU_NSDB_DB=$MIDORYU_DATA_DIR/nsdb.db
 MIDORYU_KEY_FILE=$MIDORYU_CONF_DIR/flow-state.key
+MIDORYU_METADATA_CONF=$MIDORYU_CONF_DIR/metadata.conf
 
 # Tell whether this host has a way into the public physical network.
 function is_midoryu_gateway {
@@ -28,6 +29,9 @@ function configure_midoryu_neutron {
     iniset "$conf" midoryu gateways "$MIDORYU_GATEWAYS"
     iniset "$conf" midoryu bridge "$OVS_BRIDGE"
     iniset "$conf" midoryu datapath_type "$MIDORYU_DATAPATH_TYPE"
+    if ! is_service_enabled midoryu-metadata; then
+        iniset "$conf" midoryu metadata False
+    fi
     iniset "$conf" ml2 extension_drivers "$Q_ML2_PLUGIN_EXT_DRIVERS"
     iniset "$conf" ml2 overlay_ip_version "${TUNNEL_IP_VERSION:-4}"
     iniset "$conf" ml2 path_mtu "$MIDORYU_UNDERLAY_MTU"
@@ -140,7 +144,15 @@ function wait_for_midoryu_agent {
     fi
 }
 
+function start_midoryu_metadata {
+    iniset "$MIDORYU_METADATA_CONF" metadata nova_url "$MIDORYU_NOVA_METADATA_URL"
+    iniset "$MIDORYU_METADATA_CONF" metadata shared_secret "$MIDORYU_METADATA_SECRET"
+    run_process midoryu-metadata "$MIDORYU_BIN_DIR/midoryu-metadata \
+--config-file $MIDORYU_CONF --config-file $MIDORYU_METADATA_CONF" "" root
+}
+
 function stop_midoryu {
+    stop_process midoryu-metadata
     stop_process midoryu-agent
     stop_process midoryu-nsdb
 }
@@ -189,6 +201,9 @@ if is_service_enabled midoryu-nsdb midoryu-agent; then
                 configure_midoryu_agent
                 plug_midoryu_uplink
                 start_midoryu_agent
+            fi
+            if is_service_enabled midoryu-metadata; then
+                start_midoryu_metadata
             fi
             ;;
         "stack extra")

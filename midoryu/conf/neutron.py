@@ -62,7 +62,7 @@ OPTIONS: Final = [
         default="br-int",
         regex=r"^[A-Za-z0-9_.-]{1,15}$",
         help="Integration bridge of the hosts; the agents' option of the same name. "
-        "Nova plugs its interfaces there; with a wrong name no instance gets a network.",
+        "Nova plugs its interfaces there; with a wrong one instances have no network.",
     ),
     cfg.StrOpt(
         "datapath_type",
@@ -80,6 +80,13 @@ OPTIONS: Final = [
         help="Let os-vif make an instance's interface before the instance starts. "
         "Without it, Nova's waiting for network-vif-plugged fails before a start or a "
         "live migration.",
+    ),
+    cfg.BoolOpt(
+        "metadata",
+        default=True,
+        help="Give each network with subnets a port for the metadata proxy "
+        "(midoryu-metadata, on every host). Without it instances get no metadata but "
+        "from a configuration drive.",
     ),
     cfg.IntOpt(
         "maintenance_interval_s",

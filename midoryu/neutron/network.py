@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from midoryu.compat import SLOTS
 from midoryu.neutron import unit
+from midoryu.nsdb.file_link import stable_mac
 from midoryu.nsdb.item import Item, Value, make_item
+from midoryu.packet.address import format_mac
+
+METADATA_PORT: Final = "metadata"
+"""Name of a metadata proxy's port within its network."""
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -51,6 +56,23 @@ def network_items(
         for host in gateways.get(segment.physical_network, ())
     ]
     return [*items, *_with_hosts(uplinks), *_ingress_set(name, uplinks)]
+
+
+def metadata_item(network: str) -> Item:
+    """Make the port of a network's metadata proxy, which is on every host.
+
+    Args:
+        network: Neutron's id of it.
+    """
+    name = unit.port_name(network, METADATA_PORT)
+    columns: dict[str, Value] = {
+        "name": METADATA_PORT,
+        "network": unit.device_name(network),
+        "mac": format_mac(stable_mac(name)),
+        "interface_id": name,
+        "metadata": True,
+    }
+    return make_item("Port", columns)
 
 
 def physical_items(physical_network: str, hosts: Iterable[str]) -> list[Item]:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.neutron import unit
+from midoryu.neutron.label import INSTANCE_KEY, PROJECT_KEY, labelled
 from midoryu.neutron.security import host_or_prefix, port_chains
 from midoryu.neutron.subnet import dhcp_options
 from midoryu.nsdb.item import Item, Value, make_item
@@ -86,7 +87,11 @@ def port_items(
         columns["egress_chain"] = unit.port_chain(port["id"], "to")
         groups = port.get("security_groups") or []
         items += port_chains(port["id"], groups, stateful=stateful or not groups)
-    return [*items, make_item("Port", columns)]
+    labels = {
+        INSTANCE_KEY: port.get("device_id") or "",
+        PROJECT_KEY: port.get("project_id") or "",
+    }
+    return [*items, labelled(make_item("Port", columns), labels)]
 
 
 def allowed_sources(port: Mapping[str, Any]) -> tuple[str, ...]:

@@ -28,7 +28,12 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 
 from midoryu.neutron import unit as units
-from midoryu.neutron.network import Segment, network_items, physical_items
+from midoryu.neutron.network import (
+    Segment,
+    metadata_item,
+    network_items,
+    physical_items,
+)
 from midoryu.neutron.port import SubPort, port_items
 from midoryu.neutron.qos import BANDWIDTH, DSCP, policy_items
 from midoryu.neutron.router import RouterParts, router_items
@@ -110,7 +115,10 @@ class Source:
             gateways=self._gateways,
             holders={name: holder(context, name) for name in names},
         )
-        return items + _subnets(context, ident)
+        subnets = _subnets(context, ident)
+        if subnets and cfg.CONF.midoryu.metadata:
+            items.append(metadata_item(ident))
+        return items + subnets
 
     def _physical(self, context: Any, name: str) -> list[Item]:
         if holder(context, name) != units.physical_name(name):

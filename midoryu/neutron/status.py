@@ -19,6 +19,7 @@ from neutron_lib.callbacks import resources
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 
+from midoryu.neutron.label import UNIT_KEY
 from midoryu.neutron.store import Store
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def ports_up(tables: Mapping[str, Any]) -> dict[str, str]:
     """Return the hosts where ports are up, by Neutron's port id."""
     found = {}
     for row in tables["Port_Status"].rows.values():
-        if row.up and "neutron:unit" in row.port.external_ids:
+        if row.up and UNIT_KEY in row.port.external_ids:
             found[row.port.interface_id] = row.host.name
     return found
 

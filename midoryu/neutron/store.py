@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Union
 
 from midoryu.errors import NsdbError
+from midoryu.neutron.label import UNIT_KEY
 from midoryu.neutron.unit import Unit
 from midoryu.nsdb.item import COLUMNS, ItemId, item_of
 from midoryu.nsdb.remote import Certificates
@@ -20,8 +21,6 @@ from midoryu.nsdb.session import Session, UnreachableError
 
 LOG = logging.getLogger(__name__)
 
-UNIT_KEY: Final = "neutron:unit"
-"""`external_ids` key that names the unit that a row belongs to."""
 _PUMP_S: Final = 1.0
 """Between two looks at the connection; the server's probes allow 5 s."""
 

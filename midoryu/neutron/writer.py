@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from midoryu.neutron.store import UNIT_KEY, Index
+from midoryu.neutron.label import UNIT_KEY, labels_of
+from midoryu.neutron.store import Index
 from midoryu.neutron.unit import Unit, owner_of
 from midoryu.nsdb.apply import Change
 from midoryu.nsdb.item import COLUMNS, REFERENCES, Item, ItemId, item_of
@@ -34,7 +35,8 @@ def difference(index: Index, wanted: Wanted) -> list[Change]:
             changes.append(Change(None, item))
         elif item.table not in _SHARED:
             before = item_of(item.table, row)
-            if before.columns != item.columns or index.owner(item_id) != unit:
+            signed = row.external_ids == _external_ids(item, unit)
+            if before.columns != item.columns or not signed:
                 changes.append(Change(before, item))
     doomed = {item_id for unit in wanted for item_id in index.owned_by(unit)}
     for item_id in doomed - items.keys():
@@ -106,6 +108,10 @@ def write(
             writer.delete(change.item)
 
 
+def _external_ids(item: Item, unit: Unit) -> dict[str, str]:
+    return {UNIT_KEY: unit, **labels_of(item)}
+
+
 def _is_moved(change: Change) -> bool:
     return (
         change.before is not None
@@ -132,6 +138,6 @@ class _UnitWriter(ItemWriter):
         if item.table in _SHARED:
             return
         row = self._rows[item.id]
-        mine = {UNIT_KEY: self._units[item.id]}
-        if getattr(row, "external_ids", {}).get(UNIT_KEY) != mine[UNIT_KEY]:
+        mine = _external_ids(item, self._units[item.id])
+        if getattr(row, "external_ids", {}) != mine:
             row.external_ids = mine

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,20 @@ def lab_file() -> dict[str, Any]:
         "run": [SERVE],
     }
     return {"hosts": ["n1", "n2", "g1"], "vms": vms}
+
+
+_NOVA = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        said = {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
+        text = "".join(f"{k}: {v}\\n" for k, v in said.items()).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+http.server.HTTPServer(("127.0.0.1", 8775), Handler).serve_forever()
+"""
 
 
 class World:
@@ -271,6 +286,37 @@ def test_allowed_address_pair_may_send(world: World) -> None:
     assert holds(
         lambda: pings(lab, "a1", ADDRESSES["a2"], "-I", "10.0.0.99", count=1) == 1
     )
+
+
+def test_instance_gets_its_metadata_signed_for_nova(
+    world: World, tmp_path: Path
+) -> None:
+    """A stand-in for Nova answers with what it was asked."""
+    lab = world.lab
+    config = lab.host("n1").directory / "midoryu.conf"
+    own = tmp_path / "metadata.conf"
+    own.write_text("[metadata]\nshared_secret = s3cret\n")
+    nova = lab.popen("n1", [sys.executable, "-c", _NOVA])
+    program = str(Path(sys.executable).with_name("midoryu-metadata"))
+    files = [f"--config-file={file}" for file in (config, own)]
+    proxy = lab.popen("n1", [program, *files])
+    try:
+        ask = "curl -sS --max-time 2 http://169.254.169.254/openstack"
+        assert holds(lambda: "x-instance-id" in lab.exec("a1", ask, check=False).stdout)
+        said = dict(
+            line.split(": ", 1) for line in lab.exec("a1", ask).stdout.splitlines()
+        )
+        assert said["path"] == "/openstack"
+        assert said["x-instance-id"] == world.ports["a1"].device_id
+        assert said["x-tenant-id"] == "tenant-a"
+        assert said["x-forwarded-for"] == ADDRESSES["a1"]
+        signature = hmac.new(b"s3cret", said["x-instance-id"].encode(), "sha256")
+        assert said["x-instance-id-signature"] == signature.hexdigest()
+    finally:
+        proxy.terminate()
+        nova.kill()
+        assert proxy.wait(timeout=20) == 0
+    assert "mrm" not in lab.host("n1").ovs_vsctl("list-ports", "br-int")
 
 
 def test_connection_survives_a_live_migration(world: World) -> None:
