@@ -18,7 +18,10 @@ echo_summary() { call summary "$@"; }
 die() { echo "$*" >&2; exit 1; }
 get_python_exec_prefix() { echo /opt/venv/bin; }
 trueorfalse() { local value=${!2:-$1}; echo "$value"; }
-enable_service() { ENABLED_SERVICES+=",${*// /,}"; }
+enable_service() {
+    local one
+    for one in "$@"; do ENABLED_SERVICES+=",$one"; done
+}
 disable_service() {
     local one
     for one in "$@"; do ENABLED_SERVICES=${ENABLED_SERVICES//,$one,/,}; done
