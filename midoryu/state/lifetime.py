@@ -20,9 +20,16 @@ from midoryu.state.connection import Direction, Phase
 # ICMP: RFC 5508, REQ-2 (60 s). OTHER: no RFC speaks of it; the usual 10 min.
 DEFAULT_LIFETIMES_S: Final = (240, 7440, 120, 300, 60, 600, 240)
 
-# Records that a full table may drop: no packet has come back (or all is over).
+# Records that a full table may drop: no packet has come back, or nobody knows whether
+# one has (ICMP queries, protocols without a phase), or all is over.
 UNREPLIED: Final = frozenset(
-    {Phase.UDP_UNREPLIED, Phase.TCP_TRANSITORY, Phase.TCP_CLOSING}
+    {
+        Phase.UDP_UNREPLIED,
+        Phase.TCP_TRANSITORY,
+        Phase.TCP_CLOSING,
+        Phase.ICMP,
+        Phase.OTHER,
+    }
 )
 
 _FIRST_PHASE: Final[dict[int, Phase]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -28,6 +27,8 @@ from midoryu.state.connection import (
     translate,
 )
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
+from midoryu.state.unreplied import Unreplied
+from midoryu.state.watched import Watched
 
 # Bits of a hash that count: longer integers take 16 bytes more.
 _CODE: Final = (1 << 60) - 1
@@ -35,8 +36,8 @@ _CODE: Final = (1 << 60) - 1
 _STEP_S: Final = 1.0
 # Two records of one client's tuple, used this far apart, are not of one connection.
 _REUSE_S: Final = 1.0
-# The queue of unreplied records is swept when more than half of it is stale.
-_SWEEP_MIN: Final = 1024
+# A small table is no reason to take a vport's records from it.
+_MIN_SHARE: Final = 1024
 # Numbers remembered for sharing; a flood of made-up addresses must not fill memory.
 _MAX_INTERNED: Final = 262_144
 # Keys with a hash that another key has. Addresses with one hash are easy to make, and
@@ -65,6 +66,8 @@ class TableCounters:
     """Records not taken because the table was full of established ones."""
     evicted: int = 0
     """Unreplied records dropped to make room."""
+    over_share: int = 0
+    """Of these, the ones whose vport had more than its share."""
     expired: int = 0
     """Records that reached the end of their lifetime."""
 
@@ -80,30 +83,38 @@ class ConnectionTable:
     Args:
         max_connections: records at most.
         lifetimes_s: seconds, one for each `Phase`.
+        max_unreplied_per_vport: records without an answer at most that one vport may
+            make; 0 for a quarter of all.
     """
 
     def __init__(
         self,
         max_connections: int = 1_000_000,
         lifetimes_s: Sequence[float] = DEFAULT_LIFETIMES_S,
+        max_unreplied_per_vport: int = 0,
     ) -> None:
         self.counters = TableCounters()
         self._max = max_connections
         self._lifetimes_s = tuple(lifetimes_s)
-        # hash(key) & _CODE -> record: a third of the memory of whole keys. A key whose
-        # hash is taken by another key of another record stands in `_exact`.
+        # Code of a key's ends -> record, for all devices that see these ends: half as
+        # many places as keys, and a number takes a third of what a key does.
         self._index: dict[int, Connection] = {}
+        # Code of a key -> record, where the place of its ends is another record's:
+        # addresses that two tenants have, and keys that were won.
+        self._narrow: dict[int, Connection] = {}
+        # Where that place is another key's, too.
         self._exact: dict[StateKey, Connection] = {}
         self._interned: dict[int, int] = {}
         self._records: dict[int, Connection] = {}
         self._holds: dict[int, int] = {}
         self._buckets: dict[int, list[int]] = {}
         self._bucket_heap: list[int] = []
-        self._unreplied: deque[int] = deque()
-        self._unreplied_count = 0
+        self._share = max_unreplied_per_vport or max(max_connections // 4, _MIN_SHARE)
+        self._unreplied = Unreplied(self._is_unreplied)
         self._evicted: list[Connection] = []
         self.targets: dict[int, int] = {}
         """Address that records translate destinations to -> how many records do."""
+        self._watched = Watched()
 
     def __len__(self) -> int:
         """Count the records."""
@@ -119,19 +130,23 @@ class ConnectionTable:
 
     def find(self, key: StateKey) -> Hit | None:
         """Find the record that a packet belongs to, by what one device sees of it."""
-        connection = self._index.get(hash(key) & _CODE)
+        if self._narrow or self._exact:
+            hit = self._find_apart(key)
+            if hit is not None:
+                return hit
+        connection = self._index.get(hash(key[1:]) & _CODE)
         if connection is not None:
             direction = direction_of(connection, key)
             if direction is not None:
                 return Hit(connection, direction)
-        return self._find_exact(key) if self._exact else None
+        return None
 
     def admit(self, now: float) -> bool:
         """Tell whether a new connection may be made.
 
         False only when the table is full of records that must not be dropped.
         """
-        return len(self._records) < self._max or self._unreplied_count > 0
+        return len(self._records) < self._max or self._unreplied.total > 0
 
     def insert(self, connection: Connection, now: float) -> tuple[StateKey, ...]:
         """Take a new, imported or updated record; one with the same id is replaced.
@@ -150,7 +165,8 @@ class ConnectionTable:
         if old is not None:
             connection.last_used = max(connection.last_used, old.last_used)
             self._drop_keys(old)
-            self._unreplied_count -= old.phase in UNREPLIED
+            if old.phase in UNREPLIED:
+                self._unreplied.leave(old.ingress_vport)
         elif len(self._records) >= self._max and not self._evict():
             self.counters.refused += 1
             return ()
@@ -159,9 +175,9 @@ class ConnectionTable:
         keys = tuple([key for key, _ in state_keys(connection)])
         self._claim(connection, keys)
         if connection.phase in UNREPLIED:
-            self._enter_unreplied(connection.id)
+            self._enter_unreplied(connection)
         self._queue(connection)
-        return keys
+        return keys + self._watched.note(connection) if self._watched else keys
 
     def touch(
         self, connection_id: int, now: float, phase: Phase | None = None
@@ -263,33 +279,45 @@ class ConnectionTable:
 
     def _change_phase(self, connection: Connection, phase: Phase) -> None:
         was, connection.phase = connection.phase, phase
-        self._unreplied_count -= was in UNREPLIED
+        if was in UNREPLIED:
+            self._unreplied.leave(connection.ingress_vport)
         if phase in UNREPLIED:
-            self._enter_unreplied(connection.id)
+            self._enter_unreplied(connection)
         self._queue(connection)
 
     def _claim(self, connection: Connection, keys: Iterable[StateKey]) -> None:
         for one in connection.translations:
             if one.kind is TranslationKind.DESTINATION:
                 self.targets[one.address] = self.targets.get(one.address, 0) + 1
-        index, exact = self._index, self._exact
+        index = self._index
         for key in keys:
-            code = hash(key) & _CODE
+            code = hash(key[1:]) & _CODE
             other = index.get(code)
-            if other is None and not exact:
+            if other is None and not self._narrow and not self._exact:
                 index[code] = connection
                 continue
-            if key in exact or (other is not None and direction_of(other, key) is None):
-                self._claim_exact(connection, key)
-            elif other is None or self._wins(connection, other, key):
-                self._index[code] = connection
+            hit = self.find(key)
+            if hit is None and other is None:
+                index[code] = connection
+            elif hit is None or (
+                hit.connection is not connection
+                and self._wins(connection, hit.connection, key)
+            ):
+                self._claim_apart(connection, key)
 
-    def _claim_exact(self, connection: Connection, key: StateKey) -> None:
-        """Claim a key whose hash is taken: by chance never, by a hostile VM often."""
-        other = self._exact.get(key)
-        if other is None and len(self._exact) >= _MAX_EXACT:
+    def _claim_apart(self, connection: Connection, key: StateKey) -> None:
+        """Claim a key whose ends lead to another record.
+
+        That its own place is taken as well happens by chance never, by a hostile VM
+        often.
+        """
+        code = hash(key) & _CODE
+        other = self._narrow.get(code)
+        if other is None or direction_of(other, key) is not None:
+            self._narrow[code] = connection
+        elif key not in self._exact and len(self._exact) >= _MAX_EXACT:
             self.counters.collisions += 1
-        elif other is None or self._wins(connection, other, key):
+        else:
             self._exact[key] = connection
 
     def _wins(self, connection: Connection, other: Connection, key: StateKey) -> bool:
@@ -320,19 +348,26 @@ class ConnectionTable:
                     del self.targets[address]
         keys = tuple(key for key, _ in state_keys(connection))
         for key in keys:
-            code = hash(key) & _CODE
+            code = hash(key[1:]) & _CODE
             if self._index.get(code) is connection:
                 del self._index[code]
-            elif self._exact and self._exact.get(key) is connection:
+            code = hash(key) & _CODE
+            if self._narrow and self._narrow.get(code) is connection:
+                del self._narrow[code]
+            if self._exact and self._exact.get(key) is connection:
                 del self._exact[key]
         return keys
 
-    def _find_exact(self, key: StateKey) -> Hit | None:
-        connection = self._exact.get(key)
-        direction = None if connection is None else direction_of(connection, key)
-        if connection is None or direction is None:
-            return None
-        return Hit(connection, direction)
+    def _find_apart(self, key: StateKey) -> Hit | None:
+        for connection in (
+            self._narrow.get(hash(key) & _CODE),
+            self._exact.get(key),
+        ):
+            if connection is not None:
+                direction = direction_of(connection, key)
+                if direction is not None:
+                    return Hit(connection, direction)
+        return None
 
     def _intern(self, connection: Connection) -> None:
         """Let equal numbers of different records be one object (saves a third)."""
@@ -370,31 +405,56 @@ class ConnectionTable:
         keys = self._drop_keys(connection)
         del self._records[connection.id]
         connection.bucket = 0
-        self._unreplied_count -= connection.phase in UNREPLIED
+        if connection.phase in UNREPLIED:
+            self._unreplied.leave(connection.ingress_vport)
         return keys
 
-    def _enter_unreplied(self, connection_id: int) -> None:
-        self._unreplied_count += 1
-        self._unreplied.append(connection_id)
-        if len(self._unreplied) > 2 * self._unreplied_count + _SWEEP_MIN:
-            live = (one for one in self._unreplied if self._is_unreplied(one))
-            self._unreplied = deque(dict.fromkeys(live))
+    def _enter_unreplied(self, connection: Connection) -> None:
+        vport = connection.ingress_vport
+        self._unreplied.enter(vport, connection.id)
+        if self._unreplied.count(vport) > self._share:
+            self.counters.over_share += 1
+            self._evict(vport)
 
-    def _is_unreplied(self, connection_id: int) -> bool:
+    def _is_unreplied(self, vport: int, connection_id: int) -> bool:
         connection = self._records.get(connection_id)
-        return connection is not None and connection.phase in UNREPLIED
+        return (
+            connection is not None
+            and connection.ingress_vport == vport
+            and connection.phase in UNREPLIED
+        )
 
-    def _evict(self) -> bool:
-        """Drop the record that is unreplied for the longest time, if there is one."""
-        while self._unreplied:
-            connection_id = self._unreplied.popleft()
-            if self._is_unreplied(connection_id):
-                connection = self._records[connection_id]
-                self._forget(connection)
-                self.counters.evicted += 1
-                self._evicted.append(connection)
-                return True
-        return False
+    def _evict(self, vport: int | None = None) -> bool:
+        """Drop a vport's oldest unreplied record, if there is one.
+
+        None: of the vport that has most of them.
+        """
+        if not self._unreplied.total:
+            return False
+        wanted = self._unreplied.largest() if vport is None else vport
+        connection = self._records.get(self._unreplied.take_oldest(wanted))
+        if connection is None:
+            return False
+        self._forget(connection)
+        self.counters.evicted += 1
+        self._evicted.append(connection)
+        return True
+
+    def unreplied_of(self, vport: int) -> int:
+        """Count the records without an answer that a vport has made."""
+        return self._unreplied.count(vport)
+
+    def watch(self, vport: int) -> None:
+        """Keep account of a vport's records; looks through all records once."""
+        self._watched.add(vport, self._records.values())
+
+    def unwatch(self, vport: int) -> None:
+        """Keep no more account of a vport's records."""
+        self._watched.remove(vport)
+
+    def watched(self, vport: int) -> list[Connection]:
+        """List the records of a vport that is watched."""
+        return self._watched.records(vport, self._records)
 
 
 def _mirror(one: Connection, other: Connection) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from midoryu.state.connection import (
     state_keys,
 )
 from midoryu.state.table import ConnectionTable
+from midoryu.state.watched import watch_key
 
 VM = parse_ip("10.0.1.11")
 SERVER = parse_ip("198.51.100.1")
@@ -203,6 +205,47 @@ def test_a_flood_leaves_replied_connections_alone_and_memory_bounded() -> None:
     assert len(table._unreplied) < 2000
 
 
+def test_a_full_table_drops_records_of_the_vport_that_has_most() -> None:
+    table = ConnectionTable(max_connections=40, max_unreplied_per_vport=90)
+    quiet = record(1, 1, Phase.UDP_UNREPLIED)
+    quiet.ingress_vport = 7
+    table.insert(quiet, 0.0)
+    for id_ in range(2, 200):
+        table.insert(record(id_, id_, Phase.ICMP), 1.0)
+
+    assert table.get(1) is quiet
+    assert len(table) == 40
+    assert (table.counters.over_share, table.counters.evicted) == (0, 159)
+
+
+def test_a_vport_has_its_share_of_unreplied_records_and_no_more() -> None:
+    table = ConnectionTable(max_unreplied_per_vport=10)
+    for id_ in range(1, 31):
+        table.insert(record(id_, id_, Phase.ICMP), 1.0)
+    table.touch(30, 2.0, Phase.UDP)
+
+    assert sorted(one.id for one in table) == [*range(21, 31)]
+    assert table.unreplied_of(record(1, 1).ingress_vport) == 9
+    assert table.counters.over_share == table.counters.evicted == 20
+
+
+def test_records_of_a_watched_vport_are_known_and_told() -> None:
+    table = ConnectionTable()
+    first, second, other = record(1, 1), record(2, 2), record(3, 3)
+    other.ingress_vport = other.egress_vport = 77
+    vport = first.ingress_vport
+    table.insert(first, 0.0)
+    table.watch(vport)
+
+    assert watch_key(vport) in table.insert(second, 1.0)
+    assert watch_key(vport) not in table.insert(other, 1.0)
+    assert table.watched(vport) == [first, second]
+    table.remove(1)
+    assert table.watched(vport) == [second]
+    table.unwatch(vport)
+    assert watch_key(vport) not in table.insert(record(4, 4), 2.0)
+
+
 def test_random_life_leaves_no_key_and_no_count_behind() -> None:
     table, dice = ConnectionTable(max_connections=40), random.Random(7)
     now = 0.0
@@ -220,8 +263,47 @@ def test_random_life_leaves_no_key_and_no_count_behind() -> None:
         else:
             table.expire(now)
     table.expire(now + 1e6)
-    assert (len(table), table._index, table._exact) == (0, {}, {})
-    assert (table._unreplied_count, table._buckets) == (0, {})
+    assert (len(table), table._index, table._narrow, table._exact) == (0, {}, {}, {})
+    assert (table._unreplied.total, table._buckets) == (0, {})
+
+
+def test_records_of_tenants_with_the_same_addresses_are_told_apart() -> None:
+    table, dice = ConnectionTable(), random.Random(11)
+    live: dict[int, Connection] = {}
+    contested: set[Any] = set()
+    for _ in range(4000):
+        id_ = dice.randrange(1, 30)
+        if dice.random() < 0.4:
+            table.remove(id_)
+            live.pop(id_, None)
+        else:
+            one = record(id_, dice.randrange(1, 4))
+            one.ingress_device = dice.randrange(1, 4)
+            one.egress_device = dice.randrange(1, 4)
+            if dice.random() < 0.5:
+                one.translations = ()
+            elif dice.random() < 0.5:
+                kind = TranslationKind.SOURCE
+                one.translations = (Translation(dice.randrange(1, 4), kind, NAT, 9),)
+            live[id_] = one
+            table.insert(one, 0.0)
+        claims: dict[Any, list[int]] = {}
+        for number, known in live.items():
+            for key, _ in state_keys(known):
+                claims.setdefault(key, []).append(number)
+        contested = {key for key in contested if key in claims}
+        contested.update(key for key, numbers in claims.items() if len(numbers) > 1)
+        for key, numbers in claims.items():
+            hit = table.find(key)
+            if hit is None:
+                # Who had it is gone, and who is left had lost it.
+                assert key in contested
+                continue
+            assert hit.connection.id in numbers
+            assert hit.direction is direction_of(hit.connection, key)
+    for id_ in list(live):
+        table.remove(id_)
+    assert (table._index, table._narrow, table._exact) == ({}, {}, {})
 
 
 def colliding(id_: int) -> Connection:
