@@ -42,9 +42,9 @@ class PortBlocks:
         self.entries: dict[int, tuple[Uplink, ...]] = {}
         """Tunnel key -> uplinks that other hosts hand packets on from to here."""
         self.entry_flows: dict[int, tuple[Flow, ...]] = {}
-        self.ways: dict[tuple[int, int, int], tuple[int, int]] = {}
-        """(uplink, router, NAT address) -> (ofport, tunnel key) where the answers to
-        this host's connections come in."""
+        self.ways: dict[tuple[int, int, int], int] = {}
+        """(uplink, router, NAT address) -> tunnel key that the answers to this host's
+        connections come with."""
         self.exceptions: dict[int, tuple[Flow, ...]] = {}
         """Connection -> flows that keep its packets from its block's holder."""
         self.scan: Iterator[int] = iter(())

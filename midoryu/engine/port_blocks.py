@@ -274,14 +274,11 @@ def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
     blocks.ways = {}
     for pair in mine:
         for uplink in blocks.uplinks.get(pair, ()):
-            ofport = places.ofport_by_vport.get(uplink.vport)
-            if ofport is not None:
-                if uplink.vport not in places.tag_by_vport:
-                    blocks.ways[(uplink.vport, *pair)] = ofport, 0
+            if uplink.vport in places.ofport_by_vport:
                 continue
             key = _key_for(core, uplink, core.host)
             entries.setdefault(key, {})[uplink.vport] = uplink
-            blocks.ways[(uplink.vport, *pair)] = places.gre_ofport, key
+            blocks.ways[(uplink.vport, *pair)] = key
     blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
     config, out = core.config, effects.flow_mods
     for key in [key for key in blocks.entry_flows if key not in entries]:

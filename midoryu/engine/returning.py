@@ -46,11 +46,11 @@ def prepare(
     connection, outcome = simulation.connection, simulation.outcome
     if connection is None or type(outcome) is not Forward:
         return None
-    way = _way(core, connection, outcome.vport)
+    key = _key_of_answers(core, connection, outcome.vport)
     vport = core.topology.vport(outcome.vport)
-    if way is None or vport is None or len(core.flows) >= core.config.max_flows:
+    if not key or vport is None or len(core.flows) >= core.config.max_flows:
         return None
-    in_port, tunnel_key = way
+    in_port = core.places.gre_ofport
     answer = simulate(_answer(simulation), vport, core.world, now=now)
     found = answer.found
     if (
@@ -69,7 +69,7 @@ def prepare(
     flow = Flow(
         table=pipeline.VPORT,
         priority=pipeline.PRIORITY_REACTIVE,
-        match=translation.match_of(answer, in_port, tunnel_key=tunnel_key),
+        match=translation.match_of(answer, in_port, tunnel_key=key),
         actions=translation.rewrites(answer) + outputs.actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s,
@@ -82,16 +82,14 @@ def prepare(
     return Entry(flow, tags, connection_id, returns=True)
 
 
-def _way(
-    core: Core, connection: Connection, uplink: int
-) -> Union[tuple[int, int], None]:
-    """Return the ofport and tunnel key of a connection's answers, None for unknown."""
+def _key_of_answers(core: Core, connection: Connection, uplink: int) -> int:
+    """Return the tunnel key that a connection's answers come with, 0 for none."""
     if connection.ip_proto not in PORT_PROTOCOLS or not connection.translations:
-        return None
+        return 0
     device, kind, address, _ = connection.translations[-1]
     if kind is not TranslationKind.SOURCE:
-        return None
-    return core.blocks.ways.get((uplink, device, address))
+        return 0
+    return core.blocks.ways.get((uplink, device, address), 0)
 
 
 def _answer(simulation: Simulation) -> Packet:
