@@ -124,15 +124,16 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     values = _values(flow.match)
     in_port = values.get(field.IN_PORT, 0)
     vport = core.topology.vport(core.places.vport_by_ofport.get(in_port, 0))
+    trunked = core.places.vport_by_tag.get((in_port, values.get(field.VLAN, 0) & 0xFFF))
+    if trunked is not None:
+        vport = core.topology.vport(trunked)
+        # It saw its packets without their tag.
+        values[field.VLAN] = 0
     if vport is None and values.get(field.TUNNEL_KEY):
         vport = port_blocks.adopt(core, values)
     if vport is None:
         if now - core.started < GIVE_UP_S:
             return False
-        _remove(core, flow, effects)
-        return True
-    if core.places.vport_by_tag and values.get(field.VLAN):
-        # Of a sub-port, maybe: its next packet decides anew.
         _remove(core, flow, effects)
         return True
     try:
@@ -192,7 +193,9 @@ def _remember(
         return
     vports = translation.vports_of(simulation.outcome)
     outputs = translation.outputs(vports, core.places, in_port)
-    if flow.actions == translation.rewrites(simulation) + outputs.actions:
+    actions = translation.rewrites(simulation) + outputs.actions
+    ingress, outcome = simulation.vports[0], simulation.outcome
+    if flow.actions == subport.installed(core, ingress, outcome, actions):
         state_lane.commit(core, connection, (), effects, now)
         core.counters["connections from flows"] += 1
 
@@ -209,11 +212,14 @@ def _made_own(
         return None
     found = simulation.found
     connection = found.connection.id if found is not None else 0
+    vlan = core.places.tag_by_vport.get(simulation.vports[0], 0)
     return Entry(
         Flow(
             table=flow.table,
             priority=flow.priority,
-            match=translation.match_of(simulation, in_port, tunnel_key=tunnel_key),
+            match=translation.match_of(
+                simulation, in_port, vlan, tunnel_key=tunnel_key
+            ),
             actions=subport.installed(
                 core,
                 simulation.vports[0],

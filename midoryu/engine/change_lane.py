@@ -217,7 +217,9 @@ def _wanted_places(core: Core) -> dict[int, tuple[int, int]]:
         vport = core.topology.vport_by_iface_id(iface_id)
         if vport is not None and vport.host in (0, core.host):
             wanted[vport.key] = (ofport, 0)
-            for key in core.topology.l2.subports(vport.key):
+            # A trunk that is down has no sub-ports.
+            subports = core.topology.l2.subports(vport.key) if vport.up else ()
+            for key in subports:
                 subport = core.topology.vport(key)
                 if subport is not None:
                     wanted[key] = (ofport, subport.vlan)

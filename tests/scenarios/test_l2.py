@@ -118,7 +118,8 @@ def trunk() -> Builder:
 
 def blue(source: int, target: int, **fields: Any) -> bytes:
     ips = {"src": f"10.0.2.{source & 15}", "dst": f"10.0.2.{target & 15}"}
-    return frames.udp(eth_src=mac(source), eth_dst=mac(target), **{**ips, **fields})
+    macs = {"eth_src": mac(source), "eth_dst": mac(target)}
+    return frames.udp(**{**ips, **macs, **fields})
 
 
 @pytest.mark.parametrize("peer", [8, 9], ids=["another host", "the same host"])
@@ -299,3 +300,40 @@ def test_other_networks_drop_tags_and_frames_of_the_link() -> None:
     network = next(r for r in fabric.builder.rows if isinstance(r, model.Network))
     fabric.change(model.Put(replace(network, forward_bpdu=True)))
     assert names(fabric, "web/vm1", lldp) == OTHERS
+
+
+def test_a_sub_port_is_down_with_its_trunk() -> None:
+    fabric = Fabric(trunk())
+    rows = {row.key: row for row in fabric.builder.rows if isinstance(row, model.Vport)}
+    parent = rows[fabric.builder.key("web/vm1")]
+
+    fabric.change(model.Put(replace(parent, up=False)))
+    assert fabric.send("web/vm1", blue(0x11, 8, vlan=101)) == []
+    assert fabric.send("blue/vm8", blue(8, 0x11)) == []
+    fabric.change(model.Put(parent))
+    assert names(fabric, "web/vm1", blue(0x11, 8, vlan=101)) == ["blue/vm8"]
+
+
+def test_an_agent_that_starts_again_keeps_the_flows_of_a_trunk() -> None:
+    b = trunk()
+    b.vport("blue/vm9", host="node1", mac=mac(9), ip="10.0.2.9", storm_pps=50)
+    fabric = Fabric(b)
+    fabric.send("web/vm1", blue(0x11, 8, vlan=101))
+    fabric.send("blue/vm9", blue(9, 9, dst="10.0.2.255", eth_dst=EVERYBODY))
+    host = fabric.hosts["node1"]
+
+    def reactive() -> set[tuple[Any, ...]]:
+        flows = host.switch.flows(10)
+        return {(f.match, f.actions) for f in flows if f.notify_removed}
+
+    before = reactive()
+    fabric.stop("node1")
+    fabric.start("node1")
+    packet_ins = host.packet_ins
+    for _ in range(5):
+        (out,) = fabric.send("web/vm1", blue(0x11, 8, vlan=101))
+        assert out == ("blue/vm8", blue(0x11, 8))
+        fabric.advance(2)
+    assert host.packet_ins == packet_ins
+    assert reactive() == before
+    assert fabric.inspect("node1", "stats")["counters"]["flows adopted"] == 2
