@@ -184,27 +184,35 @@ class FakeSwitch:
     ) -> None:
         for action in actions:
             kind = action[0]
-            if kind == of.GOTO:
-                self._run_table(passage, action[1])
-            elif kind == of.OUTPUT:
-                self._output(passage, action[1], table)
-            elif kind == of.CONTROLLER:
-                self._controller(passage, _reason(passage))
-            elif kind == of.EXIT:
-                passage.ended = True
-            elif kind == of.CHECK_SIZE:
-                passage.too_large = int(len(passage.packet.frame) > action[1])
-                self._run_table(passage, pipeline.SIZE)
-            elif kind == of.DELIVER:
-                self._deliver(passage, action[1])
-            elif kind == of.DEC_TTL:
+            if kind == of.DEC_TTL:
                 if not _dec_ttl(passage):
                     self._controller(passage, pipeline.REASON_INVALID_TTL)
                     return
-            elif kind != of.METER:
+            elif kind == of.OUTPUT:
+                self._output(passage, action[1], table)
+            elif kind in _MODIFY:
                 _MODIFY[kind](passage, action)
+            elif kind != of.METER:
+                self._steer(passage, action)
             if passage.ended:
                 return
+
+    def _steer(self, passage: _Passage, action: of.Action) -> None:
+        """Carry out an action that leads to another table, to the agent, or ends."""
+        kind = action[0]
+        if kind == of.GOTO:
+            self._run_table(passage, action[1])
+        elif kind == of.DELIVER:
+            self._deliver(passage, action[1])
+        elif kind == of.CONTROLLER:
+            self._controller(passage, _reason(passage))
+        elif kind == of.CHECK_SIZE:
+            passage.too_large = int(len(passage.packet.frame) > action[1])
+            self._run_table(passage, pipeline.SIZE)
+        elif kind == of.EXIT:
+            passage.ended = True
+        else:
+            raise ValueError(f"no action: {action}")
 
     def _output(self, passage: _Passage, ofport: int, table: int) -> None:
         if ofport == pipeline.PORT_TABLE:

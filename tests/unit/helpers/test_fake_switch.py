@@ -261,3 +261,22 @@ def test_a_malformed_frame_still_matches_by_its_ethernet_header() -> None:
 def test_a_flow_that_a_switch_would_refuse_is_refused(flow: Flow, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         switch(flow)
+
+
+def test_a_delivery_is_a_copy_that_leaves_nothing_behind() -> None:
+    switch = FakeSwitch({1, 2, 3})
+    to_vport = ((of.CLEAR_IN_PORT,), (of.PUSH_VLAN, 9), (of.OUTPUT, 1))
+    key = of.Match(field.TUNNEL_KEY, (7,))
+    switch.apply([of.InstallFlow(of.Flow(pipeline.TUNNEL, 1, key, to_vport))])
+    message = of.PacketOut(
+        frames.udp(tos=3), ((of.SET_DSCP, 10), (of.DELIVER, 7), (of.OUTPUT, 2)), 1
+    )
+
+    out = [
+        (one.ofport, one.frame, one.tunnel_key) for one in switch.packet_out(message)
+    ]
+    marked = 10 << 2 | 3
+    assert out == [
+        (1, frames.udp(tos=marked, vlan=9), 7),
+        (2, frames.udp(tos=marked), 0),
+    ]
