@@ -20,6 +20,7 @@ from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.health_book import Health
 from midoryu.engine.held import HeldPackets
 from midoryu.engine.minded import Snooping
+from midoryu.engine.refusal_book import RefusalBook
 from midoryu.engine.unsolicited import UnsolicitedSyns
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
@@ -71,7 +72,9 @@ class Core:
         self.topology.assumed_mtu = config.assumed_mtu_bytes
         self.places = Places(self.topology)
         self.connections = ConnectionTable(
-            max_connections=config.max_connections, lifetimes_s=config.lifetimes_s
+            max_connections=config.max_connections,
+            lifetimes_s=config.lifetimes_s,
+            max_unreplied_per_vport=config.max_unreplied_per_vport,
         )
         self.nat = NatTable()
         self.affinity = AffinityTable()
@@ -92,6 +95,10 @@ class Core:
             config.max_fragment_bytes,
             config.fragment_timeout_s,
         )
+        self.refusals = RefusalBook(config.refused_rate_pps)
+        """Who is refused how often."""
+        self.packet_ins: Counter[int] = Counter()
+        """Packet-ins by vport."""
         self.replicator: Replicator | None = None
         """None until the NSDB told this host's key."""
         self.counters: Counter[str] = Counter()
@@ -136,6 +143,10 @@ class Core:
         """Local vports whose floods are metered."""
         self.tidy_at = now
         """When to judge them."""
+        self.to_touch: list[int] = []
+        """Records in use that peers are still to be told of, in this sweep."""
+        self.touch_step = 0
+        """How many of them are told of at once."""
         self.sweep = 0
         """Counts the looks at records in use."""
         self.questions: dict[int, Question] = {}

@@ -21,6 +21,7 @@ from midoryu.engine import (
     packet_lane,
     port_blocks,
     questions,
+    refusals,
     report,
     resolving,
     returning,
@@ -152,6 +153,7 @@ class Engine:
         if lost:
             core.counters["fragments that waited in vain"] += lost
         state_lane.expire(core, effects, now)
+        state_lane.touch_some(core, effects, now)
         if now >= self._next_touch:
             self._next_touch = now + core.config.touch_interval_s
             state_lane.touch_held(core, effects, now)
@@ -166,6 +168,7 @@ class Engine:
             packet_lane.emit(core, emission, effects, now)
         questions.repeat(core, effects, now)
         questions.forget_old(core, now)
+        refusals.tidy(core, now)
         snooping.step(core, effects, now)
         leases.take_up(core, now)
         port_blocks.step(core, effects)
@@ -207,6 +210,8 @@ class Engine:
         again = questions.deadline(core, now)
         if again is not None:
             deadlines.append(again)
+        if core.to_touch:
+            deadlines.append(now + state_lane.TOUCH_PAUSE_S)
         if core.orphans:
             deadlines.append(core.adopt_at)
         if core.found_base:

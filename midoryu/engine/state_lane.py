@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Union
+from typing import Final, Union
 
 from midoryu.engine import balancing, memory, port_blocks, versions
 from midoryu.engine.core import SYNC_LIMIT_S, Core
@@ -27,6 +28,9 @@ from midoryu.state.connection import (
 from midoryu.state.portpool import BLOCK_PORTS
 
 INFO = 20
+# Records in use are touched in steps with this pause, so many at least.
+TOUCH_PAUSE_S: Final = 0.01
+_TOUCH_AT_LEAST: Final = 64
 
 
 def commit(
@@ -275,19 +279,35 @@ def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
 
 
 def touch_held(core: Core, effects: Effects, now: float) -> None:
-    """Tell peers and the journal which records flows of this host serve."""
+    """Begin to tell peers and the journal which records flows of this host serve.
+
+    A host with many flows does it bit by bit (`touch_some`), or packets would wait.
+    """
     core.sweep += 1
-    held = {entry.connection for entry in core.flows if entry.connection}
-    for connection_id in held:
+    core.to_touch = core.connections.held()
+    steps = core.config.touch_interval_s / 2 / TOUCH_PAUSE_S
+    core.touch_step = max(_TOUCH_AT_LEAST, math.ceil(len(core.to_touch) / steps))
+    touch_some(core, effects, now)
+
+
+def touch_some(core: Core, effects: Effects, now: float) -> None:
+    """Go on with what `touch_held` began."""
+    if not core.to_touch:
+        return
+    some = core.to_touch[-core.touch_step :]
+    del core.to_touch[-core.touch_step :]
+    by_peers: dict[frozenset[int], list[Connection]] = {}
+    for connection_id in some:
         connection = core.connections.touch(connection_id, now)
         if connection is None:
             continue
         memory.refresh(core, connection, core.sweep, effects, now)
-        if core.replicator is not None:
-            peers = interested_peers(core, connection)
-            core.replicator.touch((connection,), peers, now)
-    if core.replicator is not None:
-        send(core, core.replicator.tick(now), effects)
+        by_peers.setdefault(interested_peers(core, connection), []).append(connection)
+    if core.replicator is None:
+        return
+    for peers, connections in by_peers.items():
+        core.replicator.touch(connections, peers, now)
+    send(core, core.replicator.tick(now), effects)
 
 
 def expire(core: Core, effects: Effects, now: float) -> None:

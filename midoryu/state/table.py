@@ -214,6 +214,10 @@ class ConnectionTable:
         if connection is not None:
             self._queue(connection)
 
+    def held(self) -> list[int]:
+        """List the ids of records that installed flows hold."""
+        return list(self._holds)
+
     def is_held(self, connection_id: int) -> bool:
         """Tell whether installed flows hold the record."""
         return connection_id in self._holds

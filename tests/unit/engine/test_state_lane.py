@@ -9,7 +9,7 @@ import pytest
 
 from midoryu.engine import state_lane
 from midoryu.engine.effect import Effects
-from midoryu.engine.event import PacketIn
+from midoryu.engine.event import PacketIn, Tick
 from midoryu.openflow import flow, pipeline
 from midoryu.packet.address import parse_ip
 from midoryu.replication.session import Datagram, Replicator
@@ -242,3 +242,24 @@ def test_an_old_word_about_a_connection_does_not_replace_a_newer_one() -> None:
     known = bench.core.connections.get(77)
     assert known is not None
     assert known.translations[0].port == 6401
+
+
+def test_records_in_use_are_told_of_bit_by_bit() -> None:
+    bench = bench_with_peer()
+    for block in range(101, 104):
+        bench.lease(block)
+    for number in range(150):
+        bench.send("web/vm1", bench.frame(sport=20000 + number))
+    bench.now = bench.engine._next_touch
+    bench.heard.clear()
+
+    first = bench.do(Tick())
+    assert len(bench.core.to_touch) == 150 - 64
+    assert first.deadline is not None
+    assert first.deadline <= bench.now + 0.01
+    for _ in range(12):
+        bench.wait(0.01)
+
+    assert bench.core.to_touch == []
+    touched = {one.id for heard in bench.heard for one in heard.touches}
+    assert touched == {one.id for one in bench.core.connections}
