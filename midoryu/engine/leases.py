@@ -8,13 +8,15 @@ brings the rows, `packet_lane` the packets that wait for a block.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Union
+from typing import Final, Union
 
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, LeaseBlock, ReleaseBlock
 from midoryu.simulation.outcome import LeaseWanted
 from midoryu.topology.model import Change, Gone, Lease, Put, Router
 
+# Blocks that one address is asked for at once.
+_MAX_AT_ONCE: Final = 8
 Leases = Mapping[Union[int, str], Union[Lease, None]]
 
 
@@ -96,11 +98,18 @@ def _withdraw(core: Core, lease: Union[Lease, None]) -> None:
 
 
 def ask(core: Core, wanted: LeaseWanted, effects: Effects) -> None:
-    """Lease one more block, unless that is under way."""
-    if not core.nat.is_pending(wanted.router, wanted.address):
-        core.nat.lease_pending(wanted.router, wanted.address)
-        effects.nsdb_writes.append(LeaseBlock(wanted.router, wanted.address))
-        core.counters["NAT blocks asked for"] += 1
+    """Lease more blocks, unless that is under way.
+
+    One for every four that the address has: who needs many asks rarely, for the NSDB's
+    sake and its own.
+    """
+    router, address = wanted
+    if core.nat.is_pending(router, address):
+        return
+    core.nat.lease_pending(router, address)
+    count = min(1 + core.nat.count_leases(router, address) // 4, _MAX_AT_ONCE)
+    effects.nsdb_writes.extend([LeaseBlock(router, address)] * count)
+    core.counters["NAT blocks asked for"] += count
 
 
 def prefetch(core: Core, effects: Effects, now: float) -> None:

@@ -184,6 +184,11 @@ class NatTable:
         """Tell whether a block was asked for and has not come yet."""
         return (router, address) in self._pending
 
+    def count_leases(self, router: int, address: int) -> int:
+        """Count the leased blocks of an address."""
+        pool = self._pools.get((router, address))
+        return 0 if pool is None else len(pool.blocks)
+
     def has_lease(self, router: int, address: int) -> bool:
         """Tell whether any block of an address is leased."""
         pool = self._pools.get((router, address))

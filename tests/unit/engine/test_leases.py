@@ -182,3 +182,17 @@ def test_standing_knows_the_rows_that_are_about_to_go() -> None:
     assert leases.standing(bench.core, [gone, Put(row)]) == {row.key: row}
     bench.do(TopologyChanged((gone,)))
     assert leases.standing(bench.core, [gone]) == {row.key: None}
+
+
+def test_who_has_many_blocks_asks_for_several_at_once() -> None:
+    bench = Bench(office(masquerade=True))
+    for block in range(100, 108):
+        bench.lease(block)
+    bench.wait(1.0)
+    asked: list[LeaseBlock] = []
+    for number in range(400):
+        effects = bench.send("web/vm1", bench.frame(sport=20000 + number))
+        asked += [w for w in effects.nsdb_writes if isinstance(w, LeaseBlock)]
+
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
