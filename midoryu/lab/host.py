@@ -43,6 +43,10 @@ class HostNode:
         self.control_socket = self.directory / "agent.sock"
         self.agent_log = self.directory / "agent.log"
         self.ovs_log = self.directory / "ovs" / "ovs-vswitchd.log"
+        self.journal = self.directory / "journal.db"
+        """Where the agent keeps its records; heeded at its next start."""
+        self.agent_prefix: tuple[str, ...] = ()
+        """Put before the agent's command line, `env NAME=VALUE` say."""
 
     def start_ovs(self) -> None:
         """Start ovsdb-server and ovs-vswitchd, whichever does not run, with bridges.
@@ -67,7 +71,8 @@ class HostNode:
         config.write_text(self.agent_config())
         self.control_socket.unlink(missing_ok=True)
         arguments = ["--config-file", config, "--log-file", self.agent_log]
-        command = [program("ryu-manager"), *map(str, arguments), "midoryu.agent"]
+        command = [*self.agent_prefix, program("ryu-manager")]
+        command += [*map(str, arguments), "midoryu.agent"]
         out = self.directory / "agent.out"
         pid = process.start(self.namespace, command, out)
         (self.directory / "agent.pid").write_text(f"{pid}\n")
@@ -87,7 +92,7 @@ class HostNode:
             ("agent", "control_socket", str(self.control_socket)),
             ("agent", "mtu_bytes", str(self.spec.underlay.mtu_bytes)),
             ("nsdb", "connection", nsdb),
-            ("flow_state", "journal", str(self.directory / "journal.db")),
+            ("flow_state", "journal", str(self.journal)),
             ("flow_state", "key_file", str(self.store.directory / "flow-state.key")),
         )
         sections: dict[str, dict[str, str]] = {}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from midoryu.lab import process, wire
+from midoryu.lab import process, survive_hard, wire
 from midoryu.lab.error import LabError
 from midoryu.lab.shell import inside, run
 from midoryu.lab.survive import SERVER, Row, Survival, stream
@@ -317,6 +318,36 @@ def with_download(event: Event) -> Event:
     return run_it
 
 
+def hard(
+    what: Callable[..., object], *arguments: object, settle_s: float = 4.0
+) -> Event:
+    """Return an event of `survive_hard`."""
+
+    def run_it(survival: Survival, name: str) -> Row:
+        return survival.measure(
+            name, lambda: what(survival, *arguments), settle_s=settle_s
+        )
+
+    return run_it
+
+
+def pool_changes(survival: Survival, name: str) -> Row:
+    """The balanced pool loses a member in mid-connection; then the gateway dies."""
+    old, new = "[10.0.1.13, 10.0.1.15]", "[10.0.1.13]"
+
+    def change() -> None:
+        survive_hard.change_pool(survival, old, new)
+        time.sleep(1.0)
+        survival.lab.kill("node1", "host")
+        survival.upstream_sends_to("node4")
+
+    try:
+        return survival.measure(name, change, settle_s=4.0)
+    finally:
+        survive_hard.return_node1(survival)
+        survive_hard.change_pool(survival, new, old)
+
+
 EVENTS: dict[str, Event] = {"nothing": lambda s, n: s.measure(n, lambda: None)}
 for _host, _role in _AGENT_HOSTS.items():
     for _how, _word in (
@@ -344,3 +375,24 @@ EVENTS["vport moves to node3"] = vport_moves("node2", "node3")
 EVENTS["vport moves back"] = vport_moves("node3", "node2")
 EVENTS["NSDB dead for 20 s"] = nsdb_away
 EVENTS["NSDB comes back empty"] = nsdb_forgets
+EVENTS["a member joins, then the old gateway dies"] = hard(survive_hard.join_then_die)
+EVENTS["the old gateway returns"] = hard(survive_hard.return_node1)
+EVENTS["pool changes, then the gateway dies"] = pool_changes
+for _host in ("node1", "node2"):
+    _role = _AGENT_HOSTS[_host]
+    EVENTS[f"every process dies in turn: {_role}"] = hard(
+        survive_hard.kill_each, _host, settle_s=6.0
+    )
+    EVENTS[f"full disk under the journal: {_role}"] = hard(
+        survive_hard.full_disk, _host, open_new
+    )
+    EVENTS[f"clock jumps by an hour: {_role}"] = hard(
+        survive_hard.clock_jumps, _host, open_new
+    )
+EVENTS["ovsdb-server away for 6 s"] = hard(
+    functools.partial(survive_hard.ovsdb_away, both=False), "node2", 6.0, settle_s=8.0
+)
+EVENTS["ovsdb-server away for 6 s, both restarted"] = hard(
+    functools.partial(survive_hard.ovsdb_away, both=True), "node2", 6.0
+)
+EVENTS["key of flow state replaced"] = hard(survive_hard.keys_replaced, open_new)
