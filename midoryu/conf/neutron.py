@@ -58,6 +58,18 @@ OPTIONS: Final = [
         "port of a provider network binds.",
     ),
     cfg.StrOpt(
+        "active_gateways",
+        default="first",
+        choices=[
+            ("first", "the first of a physical network's gateways carries its traffic"),
+            ("all", "all of them do, as one ingress set"),
+        ],
+        help="Which gateways of a physical network carry traffic. With `all`, their "
+        "interfaces must not reach each other at layer 2 (a link each to a router of "
+        "its own): on one segment, broadcasts would circle. With `first`, the others "
+        "stand by until the list is changed.",
+    ),
+    cfg.StrOpt(
         "bridge",
         default="br-int",
         regex=r"^[A-Za-z0-9_.-]{1,15}$",

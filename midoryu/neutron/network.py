@@ -35,6 +35,7 @@ def network_items(
     segments: Iterable[Segment] = (),
     gateways: Mapping[str, Iterable[str]],
     holders: Mapping[str, str],
+    all_active: bool = False,
 ) -> list[Item]:
     """Make the rows of a network.
 
@@ -44,6 +45,7 @@ def network_items(
         gateways: hosts by the physical network that they have an interface in.
         holders: names of the switches that those interfaces are at, by physical
             network: a VLAN is a sub-port there.
+        all_active: whether every gateway carries traffic, not only the first.
     """
     name = unit.device_name(network["id"])
     columns: dict[str, Value] = {"name": name, "up": network["admin_state_up"]}
@@ -51,9 +53,9 @@ def network_items(
         columns["mtu"] = network["mtu"]
     items = [make_item("Network", columns)]
     uplinks = [
-        _uplink(name, segment, host, holders)
+        _uplink(name, segment, host, holders=holders, up=all_active or not number)
         for segment in segments
-        for host in gateways.get(segment.physical_network, ())
+        for number, host in enumerate(gateways.get(segment.physical_network, ()))
     ]
     return [*items, *_with_hosts(uplinks), *_ingress_set(name, uplinks)]
 
@@ -75,11 +77,16 @@ def metadata_item(network: str) -> Item:
     return make_item("Port", columns)
 
 
-def physical_items(physical_network: str, hosts: Iterable[str]) -> list[Item]:
+def physical_items(
+    physical_network: str, hosts: Iterable[str], *, all_active: bool = False
+) -> list[Item]:
     """Make the switch of a physical network that only VLANs are used of."""
     name = unit.physical_name(physical_network)
     segment = Segment(physical_network)
-    uplinks = [_uplink(name, segment, host, {}) for host in hosts]
+    uplinks = [
+        _uplink(name, segment, host, holders={}, up=all_active or not number)
+        for number, host in enumerate(hosts)
+    ]
     return [make_item("Network", {"name": name}), *_with_hosts(uplinks)]
 
 
@@ -89,7 +96,12 @@ def uplink_interface(physical_network: str, host: str) -> str:
 
 
 def _uplink(
-    network: str, segment: Segment, host: str, holders: Mapping[str, str]
+    network: str,
+    segment: Segment,
+    host: str,
+    *,
+    holders: Mapping[str, str],
+    up: bool,
 ) -> Item:
     interface = uplink_interface(segment.physical_network, host)
     name = unit.uplink_name(network, segment.physical_network, host, segment.vlan)
@@ -98,6 +110,7 @@ def _uplink(
         "network": network,
         "host": host,
         "interface_id": interface,
+        "up": up,
     }
     if segment.vlan:
         holder = holders[segment.physical_network]

@@ -114,6 +114,7 @@ class Source:
             segments=segments,
             gateways=self._gateways,
             holders={name: holder(context, name) for name in names},
+            all_active=_all_active(),
         )
         subnets = _subnets(context, ident)
         if subnets and cfg.CONF.midoryu.metadata:
@@ -125,7 +126,8 @@ class Source:
             return []
         if not networks_on(context, name):
             return []
-        return physical_items(name, self._gateways.get(name, ()))
+        hosts = self._gateways.get(name, ())
+        return physical_items(name, hosts, all_active=_all_active())
 
     def _policy(self, context: Any, ident: str) -> list[Item]:
         return policy_items(ident, _policy_rules(context, ident))
@@ -173,6 +175,10 @@ class Source:
             unmasked=_unmasked(context, ports, subnets),
         )
         return router_items(parts)
+
+
+def _all_active() -> bool:
+    return bool(cfg.CONF.midoryu.active_gateways == "all")
 
 
 def _subnets(context: Any, network: str) -> list[Item]:

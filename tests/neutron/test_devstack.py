@@ -99,7 +99,9 @@ def test_agent_accepts_its_file(stacked: Stack) -> None:
 
 
 def test_services_are_midoryus_and_no_agents_of_others(stacked: Stack) -> None:
-    assert {"midoryu-nsdb", "midoryu-agent", "midoryu-metadata"} <= set(stacked.services)
+    assert {"midoryu-nsdb", "midoryu-agent", "midoryu-metadata"} <= set(
+        stacked.services
+    )
     assert not {"q-agt", "q-dhcp", "q-meta", "ovn-northd"} & set(stacked.services)
     assert "run_process midoryu-nsdb" in stacked.calls
     assert "run_process midoryu-agent /opt/venv/bin/ryu-manager" in stacked.calls

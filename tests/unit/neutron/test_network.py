@@ -29,6 +29,21 @@ def test_flat_network_has_an_uplink_on_each_gateway_in_one_ingress_set() -> None
     assert items[-1].columns["ports"] == tuple(u.name for u in uplinks)
 
 
+def test_first_gateway_carries_unless_all_shall() -> None:
+    def up(**options: bool) -> list[object]:
+        items = network_items(
+            NETWORK,
+            segments=[Segment("public")],
+            gateways=GATEWAYS,
+            holders=HOLDERS,
+            **options,
+        )
+        return [item.columns["up"] for item in items if item.table == "Port"]
+
+    assert up() == [True, False]
+    assert up(all_active=True) == [True, True]
+
+
 def test_vlan_network_has_sub_ports_of_the_physical_interface() -> None:
     items = network_items(
         NETWORK, segments=[Segment("public", 7)], gateways=GATEWAYS, holders=HOLDERS
