@@ -42,6 +42,8 @@ _LIMITS = (
     "fin_timeout_s",
     "max_flows",
     "max_connections",
+    "max_unreplied_per_vport",
+    "refused_rate_pps",
     "max_waiting",
     "max_waiting_per_vport",
     "assumed_mtu_bytes",

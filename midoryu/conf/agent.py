@@ -186,6 +186,23 @@ OPTIONS: Final = [
         help="Connection records at most. Above, new connections are refused.",
     ),
     cfg.IntOpt(
+        "max_unreplied_per_vport",
+        default=_DEFAULT.max_unreplied_per_vport,
+        min=0,
+        max=100_000_000,
+        help="Connection records without an answer at most that one port may make. "
+        "Above, its oldest ones go. 0: a quarter of max_connections.",
+    ),
+    cfg.IntOpt(
+        "refused_rate_pps",
+        default=_DEFAULT.refused_rate_pps,
+        min=0,
+        max=1_000_000,
+        help="Packets of one port in a second that filters or port security may refuse "
+        "one by one. Above, the switch drops what is refused alike with one flow for "
+        "2 s, without asking the agent, and rejects are not answered. 0: never.",
+    ),
+    cfg.IntOpt(
         "max_waiting",
         default=_DEFAULT.max_waiting,
         min=1,

@@ -53,6 +53,12 @@ class EngineConfig:
     """Reactive flows at most; above, packets pass without a flow."""
     max_connections: int = 1_000_000
     """Connection records at most; above, new connections are refused and counted."""
+    max_unreplied_per_vport: int = 0
+    """Records without an answer at most that one vport may make, above which its oldest
+    ones go; 0: a quarter of max_connections."""
+    refused_rate_pps: int = 20
+    """Refused packets of one vport in a second, above which one flow drops all that are
+    refused alike; 0: never."""
     max_waiting: int = 1_000
     """Packets that wait for a neighbour or a lease, over all vports."""
     max_waiting_per_vport: int = 64

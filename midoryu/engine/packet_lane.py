@@ -19,6 +19,7 @@ from midoryu.engine import (
     memory,
     port_blocks,
     questions,
+    refusals,
     resolving,
     rule_log,
     state_lane,
@@ -100,6 +101,7 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
         if entered is None:
             return
         event, vport = entered
+    core.packet_ins[vport.key] += 1
     try:
         packet = _decode(event)
     except DecodeError as error:
@@ -224,7 +226,8 @@ def _run(
             again = Again.RESUMED
             _run(core, event, packet, vport, effects=effects, now=now, again=again)
             return
-        questions.ask(core, outcome.wanted, peers, effects, now)
+        if core.waiting.has_room(vport.key):
+            questions.ask(core, outcome.wanted, peers, effects, now)
     core.counters[_COUNTED[type(outcome)]] += 1
     if simulation.learned:
         _learn(core, simulation, effects, now)
@@ -236,8 +239,28 @@ def _run(
     if packet.ip_frag and outcome == Consumed(Reason.REASSEMBLY):
         _gather(core, event, packet, vport, effects=effects, now=now)
         return
-    if not isinstance(outcome, (Forward, Flood)):
+    _decided(core, event, vport, simulation, effects=effects, now=now)
+
+
+def _decided(
+    core: Core,
+    event: PacketIn,
+    vport: Vport,
+    simulation: Simulation,
+    *,
+    effects: Effects,
+    now: float,
+) -> None:
+    """Carry out what became of a packet that waits for nothing."""
+    outcome = simulation.outcome
+    if not isinstance(outcome, (Forward, Flood, Blocked)):
         core.counters[f"{outcome.reason.name.lower()}"] += 1
+        if refusals.is_flood(core, vport.key, outcome, now):
+            wide = refusals.widen(core, event, vport, simulation, now)
+            for entry in wide:
+                _install(core, entry, effects)
+            if wide:
+                return
     if simulation.logs or outcome == _NO_BINDING:
         _note(core, event, vport, simulation, effects=effects, now=now)
     connection = _commit(core, simulation, effects, now)

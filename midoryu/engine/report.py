@@ -11,6 +11,7 @@ from typing import Final
 
 from midoryu.engine.core import Core
 from midoryu.engine.flow_index import Entry
+from midoryu.engine.refusal_book import Tally
 from midoryu.errors import DecodeError
 from midoryu.packet import field
 from midoryu.packet.address import format_ip, parse_ip
@@ -167,8 +168,18 @@ def _flow(entry: Entry) -> dict[str, object]:
 
 def _vports(core: Core, _: Mapping[str, str], __: float) -> object:
     return [
-        {"vport": core.topology.vport_name(key), "key": key, "ofport": ofport}
+        {
+            "vport": core.topology.vport_name(key),
+            "key": key,
+            "ofport": ofport,
+            "packet_ins": core.packet_ins[key],
+            "refused": tally.total,
+            "refused_by_wide_flows": tally.flows,
+            "unreplied": core.connections.unreplied_of(key),
+            "waiting": core.waiting.count(key),
+        }
         for key, ofport in sorted(core.places.ofport_by_vport.items())
+        for tally in (core.refusals.tallies.get(key, Tally()),)
     ]
 
 

@@ -44,9 +44,7 @@ class WaitingRoom:
 
     def park(self, parked: Parked) -> bool:
         """Let a packet wait; return False, and do nothing, where there is no room."""
-        if self._count >= self._limit:
-            return False
-        if self._per_vport[parked.vport] >= self._limit_per_vport:
+        if not self.has_room(parked.vport):
             return False
         self._by_wanted.setdefault(parked.wanted, deque()).append(parked)
         if isinstance(parked.wanted, StateWanted):
@@ -55,6 +53,17 @@ class WaitingRoom:
         self._per_vport[parked.vport] += 1
         self._count += 1
         return True
+
+    def count(self, vport: int) -> int:
+        """Count the packets of a vport that wait."""
+        return self._per_vport.get(vport, 0)
+
+    def has_room(self, vport: int) -> bool:
+        """Tell whether a packet of a vport may wait."""
+        return (
+            self._count < self._limit
+            and self._per_vport.get(vport, 0) < self._limit_per_vport
+        )
 
     def wanted(self) -> tuple[Wanted, ...]:
         """List what is waited for."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Union
 
 from midoryu.packet import dhcp4, dhcp6, field, protocol
 from midoryu.packet.address import Prefix, link_local_of
@@ -22,7 +22,7 @@ from midoryu.simulation.walk import (
 from midoryu.topology.model import Vport
 
 # Port that DHCP servers speak from -> port that clients listen at.
-_CLIENT_PORTS: Final = {
+CLIENT_PORTS: Final = {
     dhcp4.SERVER_PORT: dhcp4.CLIENT_PORT,
     dhcp6.SERVER_PORT: dhcp6.CLIENT_PORT,
 }
@@ -94,7 +94,7 @@ def _is_rogue(walk: Walk) -> bool:
         if packet.ip_frag == protocol.FRAG_LATER:
             return False
         walk.fields |= field.L4_SRC
-        client_port = _CLIENT_PORTS.get(packet.headers.l4_src)
+        client_port = CLIENT_PORTS.get(packet.headers.l4_src)
         if client_port is None:
             return False
         walk.fields |= field.L4_DST
@@ -125,6 +125,23 @@ def _pairs(vport: Vport, mac: int) -> Iterator[Prefix]:
     for allowed_mac, prefix in vport.allowed:
         if mac == (allowed_mac or vport.mac):
             yield prefix
+
+
+def allowed_sources(vport: Vport) -> Union[frozenset[tuple[int, int]], None]:
+    """List every (MAC, IP) address that may be a source at a vport; None for ranges."""
+    if not vport.mac or any(prefix.length != 128 for _, prefix in vport.allowed):
+        return None
+    macs = {vport.mac, *(mac or vport.mac for mac, _ in vport.allowed)}
+    return frozenset(
+        (mac, address)
+        for mac in macs
+        for address in (
+            *(prefix.value for prefix in _pairs(vport, mac)),
+            # A client without an address.
+            _NOBODY_4,
+            _NOBODY_6,
+        )
+    )
 
 
 def _holds(pairs: tuple[Prefix, ...], address: int) -> bool:
