@@ -16,7 +16,7 @@ from midoryu.neutron.store import Store
 
 
 class AgentReporter:
-    """Reports each host that is there, as an agent with a bus would itself."""
+    """Reports hosts whose agent is connected, as an agent with a bus would itself."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -27,10 +27,11 @@ class AgentReporter:
         Raises:
             NsdbError: the NSDB cannot be reached.
         """
-        hosts = store.read(lambda tables, _: hosts_there(tables))
+        hosts: dict[str, str] = store.read(lambda tables, _: hosts_there(tables))
+        alive = store.connected_hosts(hosts)
         context = neutron_context.get_admin_context()
-        for name, underlay in hosts.items():
-            state = agent_state(name, underlay)
+        for name in sorted(alive):
+            state = agent_state(name, hosts[name])
             if name not in self._seen:
                 state["start_flag"] = True
                 self._seen.add(name)

@@ -70,26 +70,16 @@ class Binder:
         )
 
     def is_alive(self, context: Any, host: str) -> bool:
-        """Tell whether a host's agent lives."""
-        agents = context.host_agents(AGENT_TYPE)
-        if agents:
-            return any(agent["alive"] for agent in agents)
-        return self._is_registered(host)
+        """Tell whether a host's agent is connected to the NSDB.
 
-    def _is_registered(self, host: str) -> bool:
-        """Look for a host that the worker has not seen yet."""
+        While the NSDB is away, what Neutron last heard of the agent counts.
+        """
         try:
-            return bool(
-                self._store.read(
-                    lambda tables, index: any(
-                        row.name == host and row.underlay
-                        for row in tables["Host"].rows.values()
-                    )
-                )
-            )
+            return host in self._store.connected_hosts([host])
         except NsdbError as problem:
             LOG.warning("cannot ask for host %s: %s", host, problem)
-            return False
+            agents = context.host_agents(AGENT_TYPE)
+            return any(agent["alive"] for agent in agents)
 
     @staticmethod
     def _carries(segment: Any) -> bool:

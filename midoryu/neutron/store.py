@@ -16,6 +16,7 @@ from midoryu.errors import NsdbError
 from midoryu.neutron.label import UNIT_KEY
 from midoryu.neutron.unit import Unit
 from midoryu.nsdb.item import COLUMNS, ItemId, item_of
+from midoryu.nsdb.presence import connected_hosts
 from midoryu.nsdb.remote import Certificates
 from midoryu.nsdb.session import Session, UnreachableError
 
@@ -132,6 +133,15 @@ class Store:
         self._session: Union[_Connection, None] = None
         self._stop = threading.Event()
         self._pump: Union[threading.Thread, None] = None
+
+    def connected_hosts(self, hosts: Iterable[str]) -> frozenset[str]:
+        """Return those of some hosts whose agents are connected to the NSDB.
+
+        Raises:
+            NsdbError: the NSDB does not answer.
+        """
+        connection, timeout_s, _ = self._settings
+        return connected_hosts(connection, hosts, timeout_s=timeout_s)
 
     def start(self) -> None:
         """Keep the connection alive from a thread of its own."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from midoryu.engine.effect import NsdbWrite
 from midoryu.engine.event import Event, NsdbDisconnected, TopologyChanged
+from midoryu.nsdb.presence import lock_name
 from midoryu.nsdb.remote import Certificates, TrackingIdl, use_certificates
 from midoryu.nsdb.replica import Replica
 from midoryu.nsdb.writer import Writer
@@ -44,6 +45,7 @@ class NsdbClient:
         self._replica = Replica()
         self._writer = Writer(self._idl, self._replica, host=host, underlay=underlay)
         self._was_connected = False
+        self._presence = lock_name(host)
 
     @property
     def bad_rows(self) -> int:
@@ -67,6 +69,7 @@ class NsdbClient:
         if self._was_connected and not connected:
             events.append(NsdbDisconnected())
         if connected:
+            self._idl.hold(self._presence)
             events.extend(self._changes(fresh=not self._was_connected))
         self._was_connected = connected
         return [*events, *self._writer.step()]

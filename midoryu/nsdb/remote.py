@@ -13,6 +13,7 @@ from typing import Any
 
 import ovs.db.data
 import ovs.db.idl
+import ovs.jsonrpc
 import ovs.stream
 
 from midoryu.compat import SLOTS
@@ -97,6 +98,17 @@ class TrackingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
         self.dirty: set[tuple[str, Any]] = set()
         """Table and UUID of each row that changed since somebody cleared this."""
         self._shared: dict[tuple[Any, object], Any] = {}
+        self._held_since: object = None
+
+    def hold(self, lock: str) -> None:
+        """Hold a lock of the server for as long as the connection lives (`presence`).
+
+        Asked for once in each connection. Nothing waits for the answer: whoever has it
+        is who asked first, and transactions do not depend on it.
+        """
+        if self._held_since != self._last_seqno:
+            self._held_since = self._last_seqno
+            self._session.send(ovs.jsonrpc.Message.create_request("lock", [lock]))
 
     def _Idl__row_update(self, table: Any, row: Any, row_json: dict[str, Any]) -> bool:  # noqa: N802
         """Take a row's columns over (called by the IDL, which has no other hook).

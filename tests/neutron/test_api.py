@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from midoryu.neutron.extensions import L3_EXTENSIONS
 from midoryu.nsdb.item import Item, ItemId, items_of
-from midoryu.nsdb.key import KeyAllocator
-from tests.functional.nsdb_server import Server
+from tests.functional.nsdb_server import Agent, Server, turn_until
 from tests.neutron.cloud import Cloud
 
 
@@ -20,22 +20,18 @@ def items(nsdb: Server) -> dict[ItemId, Item]:
         return {key: item for key, (item, _) in items_of(session.tables).items()}
 
 
-def register(nsdb: Server, host: str) -> None:
-    """Register a host as its agent does."""
-    with nsdb.session() as session:
+@pytest.fixture
+def alive(nsdb: Server) -> Iterator[str]:
+    """Have a host whose agent is connected; it does nothing else."""
+    agent = Agent(nsdb, "alive", 0x7F00_0001)
+    turn_until([agent], lambda: nsdb_knows(nsdb, "alive"))
+    yield "alive"
+    agent.client.close()
 
-        def fill(transaction: Any) -> bool:
-            rows = session.tables["Host"].rows.values()
-            row = next((row for row in rows if row.name == host), None)
-            if row is None:
-                keys = KeyAllocator(transaction.idl, transaction)
-                key = keys.allocate("Host", host)
-                row = transaction.insert(session.tables["Host"])
-                row.key, row.name = key, host
-            row.underlay = ["172.31.0.9"]
-            return True
 
-        session.transact(fill)
+def nsdb_knows(nsdb: Server, host: str) -> bool:
+    """Tell whether a host has registered."""
+    return ("Host", host) in items(nsdb)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +61,9 @@ def test_tenant_network_needs_no_number(admin: Any, network: Any) -> None:
 
 
 def test_port_binds_where_an_agent_is_and_tells_nova_how(
-    admin: Any, network: Any, nsdb: Server
+    admin: Any, network: Any, nsdb: Server, alive: str
 ) -> None:
-    register(nsdb, "alive")
-    port = admin.create_port(network_id=network.id, binding_host_id="alive")
+    port = admin.create_port(network_id=network.id, binding_host_id=alive)
     stray = admin.create_port(network_id=network.id, binding_host_id="nowhere")
 
     assert port.binding_vif_type == "ovs"
@@ -84,6 +79,20 @@ def test_port_binds_where_an_agent_is_and_tells_nova_how(
     assert stray.binding_vif_type == "binding_failed"
     row = items(nsdb)["Port", f"neutron-{network.id}/{port.id}"]
     assert row.columns["host"] == "alive"
+
+
+def test_port_does_not_bind_where_the_agent_is_gone(
+    admin: Any, network: Any, nsdb: Server
+) -> None:
+    agent = Agent(nsdb, "gone", 0x7F00_0002)
+    turn_until([agent], lambda: nsdb_knows(nsdb, "gone"))
+    first = admin.create_port(network_id=network.id, binding_host_id="gone")
+    agent.client.close()
+
+    second = admin.create_port(network_id=network.id, binding_host_id="gone")
+
+    assert first.binding_vif_type == "ovs"
+    assert second.binding_vif_type == "binding_failed"
 
 
 def test_vlan_network_is_a_sub_port_of_the_gateways_interface(
