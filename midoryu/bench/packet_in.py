@@ -84,7 +84,7 @@ def _overload(
     kind = _LOADED
     peak = agent.load(kind, 64, seconds, int(_MAX_RATE[64] * seconds))["rate"]
     for name, factor in (("half load", 0.5), ("overload", 2.0)):
-        rate = int(peak * factor)
+        rate = max(int(peak * factor), 1)
         result = agent.load(kind, 0, seconds, rate, is_flood=True)
         values = [
             (f"{kind} {name} rate", "packet-ins/s", result["rate"], min(rate, peak)),

@@ -79,7 +79,7 @@ class Switch:
         self._clear()
         start = time.perf_counter()
         self._send_while_receiving(data)
-        end = time.perf_counter() + _LOST_AFTER_S
+        end = time.perf_counter() + 10 * _LOST_AFTER_S
         while not self.packets and time.perf_counter() < end:
             self._receive(0.1)
         spent = time.perf_counter() - start
