@@ -13,26 +13,52 @@ connection (`state.lifetime.next_phase`).
 
 from __future__ import annotations
 
-from typing import Final, Union
+from typing import Final, NamedTuple, Union, cast
 
 from midoryu.engine import state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.event import FlowRemoved
 from midoryu.engine.flow_index import Entry
-from midoryu.openflow import pipeline
-from midoryu.openflow.flow import Flow
-from midoryu.packet import protocol
+from midoryu.openflow import flow, pipeline
+from midoryu.openflow.flow import Action, Flow, Match
+from midoryu.packet import field, protocol
 from midoryu.packet.packet import Headers, Packet
 from midoryu.simulation.outcome import Forward, Simulation
 from midoryu.simulation.simulator import simulate
 from midoryu.simulation.walk import PORT_PROTOCOLS
-from midoryu.state.connection import Connection, Direction, Phase, TranslationKind
+from midoryu.state.connection import (
+    Connection,
+    Direction,
+    Phase,
+    StateKey,
+    TranslationKind,
+)
 from midoryu.state.lifetime import next_phase
+from midoryu.topology.tag import Tag, is_state_tag
 from midoryu.translation import flows as translation
 
 _TTL: Final = 64
 _L3: Final = 14
 _ANSWERED: Final = protocol.TCP_SYN | protocol.TCP_ACK
+
+
+class _Model(NamedTuple):
+    """The answer to one connection, for those of its siblings with the same ends.
+
+    They differ in the source port and the NAT port, by which nothing was decided.
+    """
+
+    fields: int
+    values: tuple[int, ...]
+    port_at: int
+    """Where the NAT port is among the values."""
+    before: tuple[Action, ...]
+    """What is done before the destination port is set ..."""
+    after: tuple[Action, ...]
+    """... and after it."""
+    key: StateKey
+    """Where the record was looked for; the NAT port is its last number."""
+    tags: frozenset[Tag]
 
 
 def prepare(
@@ -46,11 +72,32 @@ def prepare(
     connection, outcome = simulation.connection, simulation.outcome
     if connection is None or type(outcome) is not Forward:
         return None
-    key = _key_of_answers(core, connection, outcome.vport)
-    vport = core.topology.vport(outcome.vport)
-    if not key or vport is None or len(core.flows) >= core.config.max_flows:
+    tunnel_key = _key_of_answers(core, connection, outcome.vport)
+    if not tunnel_key or len(core.flows) >= core.config.max_flows:
         return None
-    in_port = core.places.gre_ofport
+    source, destination, _, _ = connection.original
+    ends = (simulation.template, source, destination, tunnel_key)
+    model = core.replays.answers.get(ends) if simulation.template else None
+    if isinstance(model, _Model):
+        return _sibling(core, model, simulation, connection_id, now)
+    return _simulated(core, simulation, connection_id, now, ends=ends)
+
+
+def _simulated(
+    core: Core,
+    simulation: Simulation,
+    connection_id: int,
+    now: float,
+    *,
+    ends: tuple[object, ...],
+) -> Union[Entry, None]:
+    outcome = simulation.outcome
+    assert isinstance(outcome, Forward)
+    vport = core.topology.vport(outcome.vport)
+    if vport is None:
+        return None
+    in_port, tunnel_key = core.places.gre_ofport, ends[-1]
+    assert isinstance(tunnel_key, int)
     answer = simulate(_answer(simulation), vport, core.world, now=now)
     found = answer.found
     if (
@@ -64,22 +111,92 @@ def prepare(
     outputs = translation.outputs((answer.outcome.vport,), core.places, in_port)
     if not outputs.actions:
         return None
+    match = translation.match_of(answer, in_port, tunnel_key=tunnel_key)
+    actions = translation.rewrites(answer) + outputs.actions
+    tags = frozenset(answer.tags).union(outputs.tags)
+    if simulation.template is not None:
+        model = _model(answer, match, actions, tags)
+        if model is not None:
+            core.replays.answers[ends] = model
+    flow = _flow(core, match, actions, answer.packet.ip_proto)
+    return _entry(core, flow, tags, connection_id, now)
+
+
+def _model(
+    answer: Simulation, match: Match, actions: tuple[Action, ...], tags: frozenset[Tag]
+) -> Union[_Model, None]:
+    """Make a model of an answer, None where a port may have decided something."""
+    walk, headers = answer.walk, answer.packet.headers
+    keys = [tag for tag in tags if is_state_tag(tag)]
+    at = [i for i, action in enumerate(actions) if action[0] == flow.SET_L4_DST]
+    if walk is None or walk.fields & field.L4_DST or len(keys) != 1 or len(at) != 1:
+        return None
+    if keys[0][2:] != (
+        headers.ip_src,
+        headers.ip_dst,
+        headers.l4_src,
+        headers.l4_dst,
+    ):
+        return None
+    port_at = bin(match.fields & (field.L4_DST - 1)).count("1")
+    return _Model(
+        match.fields,
+        match.values,
+        port_at,
+        actions[: at[0]],
+        actions[at[0] + 1 :],
+        cast(StateKey, keys[0]),
+        tags - {keys[0]},
+    )
+
+
+def _sibling(
+    core: Core,
+    model: _Model,
+    simulation: Simulation,
+    connection_id: int,
+    now: float,
+) -> Union[Entry, None]:
+    port, at = simulation.headers.l4_src, model.port_at
+    key = (*model.key[:-1], port)
+    hit = core.connections.find(key)
+    if hit is None or hit.connection.id != connection_id:
+        return None
+    own = simulation.packet.headers.l4_src
+    proto = simulation.packet.ip_proto
+    actions = model.before
+    if own != port:
+        actions += ((flow.SET_L4_DST, own, proto),)
+    values = (*model.values[:at], port, *model.values[at + 1 :])
+    made = _flow(core, Match(model.fields, values), actions + model.after, proto)
+    return _entry(core, made, frozenset((key,)), connection_id, now, model.tags)
+
+
+def _flow(core: Core, match: Match, actions: tuple[Action, ...], ip_proto: int) -> Flow:
     config = core.config
-    is_tcp = answer.packet.ip_proto == protocol.TCP
-    flow = Flow(
+    return Flow(
         table=pipeline.VPORT,
         priority=pipeline.PRIORITY_REACTIVE,
-        match=translation.match_of(answer, in_port, tunnel_key=key),
-        actions=translation.rewrites(answer) + outputs.actions,
+        match=match,
+        actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s,
-        fin_timeout_s=config.fin_timeout_s if is_tcp else 0,
+        fin_timeout_s=config.fin_timeout_s if ip_proto == protocol.TCP else 0,
         notify_removed=True,
     )
-    core.blocks.unproven[flow.cookie] = connection_id, now
+
+
+def _entry(
+    core: Core,
+    made: Flow,
+    tags: frozenset[Tag],
+    connection_id: int,
+    now: float,
+    shared: frozenset[Tag] = frozenset(),
+) -> Entry:
+    core.blocks.unproven[made.cookie] = connection_id, now
     core.counters["return flows made ahead"] += 1
-    tags = frozenset(answer.tags).union(outputs.tags)
-    return Entry(flow, tags, connection_id, returns=True)
+    return Entry(made, tags, connection_id, returns=True, shared=shared)
 
 
 def _key_of_answers(core: Core, connection: Connection, uplink: int) -> int:

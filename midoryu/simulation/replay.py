@@ -276,6 +276,8 @@ class Replays:
         self.replayed = 0
         """Packets that needed no simulation of their own."""
         self._templates: dict[_Key, list[Template]] = {}
+        self.answers: dict[tuple[object, ...], object] = {}
+        """What the engine knows of answers to siblings, until any row changes."""
         self._edges: dict[int, list[int]] = {}
         self._chain_edges: dict[str, list[int]] = {}
 
@@ -339,6 +341,7 @@ class Replays:
         tags = {tag for tag in tags if not is_state_tag(tag)}
         if not tags:
             return
+        self.answers.clear()
         self._edges.clear()
         self._chain_edges.clear()
         for key, templates in list(self._templates.items()):
@@ -351,6 +354,7 @@ class Replays:
 
     def clear(self) -> None:
         """Drop everything."""
+        self.answers.clear()
         self._templates.clear()
         self._edges.clear()
         self._chain_edges.clear()
