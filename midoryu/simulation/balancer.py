@@ -149,7 +149,8 @@ def bind_source(walk: Walk, device: int, address: int, *, seen_at: int = 0) -> N
         for candidate in (port, *others):
             at = seen_at or device
             key = (at, proto, destination, address, to_port, candidate)
-            if walk.world.connections.find(key) is None:
+            hit = walk.world.connections.find(key)
+            if hit is None or hit.connection is walk.unfinished:
                 port = candidate
                 break
     bind(walk, Translation(device, TranslationKind.SOURCE, address, port))
@@ -302,7 +303,8 @@ def _keep_apart(walk: Walk, balancing: Balancing, device: int) -> None:
         return
     key = (device, proto, destination, source, port, source_port)
     walk.tags.add(key)
-    if walk.world.connections.find(key) is not None:
+    hit = walk.world.connections.find(key)
+    if hit is not None and hit.connection is not walk.unfinished:
         bind_source(walk, _last_device(walk, device), source, seen_at=device)
 
 

@@ -45,27 +45,27 @@ def repeat(walk: Walk, device: int, *, after_routing: bool) -> None:
     """Do what the record says that this device does at this point.
 
     Before routing a device rewrites destinations (its DESTINATION translations
-    forward, its SOURCE translations undone for return packets), afterwards sources.
+    forward, its SOURCE translations undone for return packets), afterwards sources. A
+    packet may meet a device twice: what it has done looks like that, and nothing else.
     """
     assert walk.hit is not None
     connection, direction = walk.hit
-    forward_source = direction is Direction.FORWARD and after_routing
-    forward_destination = direction is Direction.FORWARD and not after_routing
+    forward = direction is Direction.FORWARD
+    is_source = forward is after_routing
+    wanted = TranslationKind.SOURCE if is_source else TranslationKind.DESTINATION
     tuple4: FourTuple = connection.original
     for translation in connection.translations:
         before, tuple4 = tuple4, translate(tuple4, translation)
-        if translation.device != device:
+        if translation.device != device or translation.kind is not wanted:
             continue
-        if translation.kind is TranslationKind.SOURCE:
-            if forward_source:
+        source, destination, _, _ = walk.tuple4()
+        if forward:
+            if (source == before[0]) if is_source else (destination == before[1]):
                 _once(walk, translation)
-            elif direction is Direction.RETURN and not after_routing:
-                walk.set_destination(before[0], before[2])
-        elif translation.kind is TranslationKind.DESTINATION:
-            if forward_destination:
-                _once(walk, translation)
-            elif direction is Direction.RETURN and after_routing:
-                walk.set_source(before[1], before[3])
+        elif is_source and destination == tuple4[0]:
+            walk.set_destination(before[0], before[2])
+        elif not is_source and source == tuple4[1]:
+            walk.set_source(before[1], before[3])
 
 
 def _once(walk: Walk, translation: Translation) -> None:

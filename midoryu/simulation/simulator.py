@@ -35,6 +35,7 @@ from midoryu.simulation.port import is_allowed
 from midoryu.simulation.walk import Walk, World
 from midoryu.state.connection import Connection, Direction, TranslationKind
 from midoryu.state.lifetime import first_phase
+from midoryu.state.table import Hit
 from midoryu.topology.model import CT_NEW, Vport
 from midoryu.topology.mtu import IPV4_MINIMUM_MTU, vport_mtu
 from midoryu.topology.snapshot import NetworkView
@@ -94,6 +95,8 @@ def simulate(
     if connection is None and walk.hit is None and walk.judged:
         # No record will speak for the flow's other packets: their flags do.
         walk.fields |= field.TCP_FLAGS
+    if walk.unfinished is not None and isinstance(outcome, Consumed):
+        walk.hit = walk.hit or Hit(walk.unfinished, Direction.FORWARD)
     return _result(walk, outcome, connection, (vport.key,))
 
 
@@ -189,7 +192,7 @@ def _is_translated(walk: Walk) -> bool:
 
 
 def _reads_first(walk: Walk) -> bool:
-    """Tell whether a fragment's layer 4 was read in any way (its ICMPv6 type always)."""
+    """Tell whether a fragment's layer 4 was read (its ICMPv6 type always is)."""
     packet = walk.packet
     if not packet.ip_frag:
         return False
@@ -396,7 +399,20 @@ def _connection(
     # A filter may let a packet pass that begins nothing (see `Walk.ct_state`).
     if not walk.translations and walk.ct_state() != CT_NEW:
         return None
-    return _new(walk, outcome, egress_device)
+    made = _new(walk, outcome, egress_device)
+    return _finished(walk.unfinished, made) if walk.unfinished is not None else made
+
+
+def _finished(old: Connection, new: Connection) -> Union[Connection, None]:
+    """Return a new record in an unfinished one's place, None where nothing differs."""
+    if (old.original, old.translations, old.egress_vport) == (
+        new.original,
+        new.translations,
+        new.egress_vport,
+    ):
+        return None
+    new.id, new.owner, new.version = old.id, old.owner, old.version
+    return new
 
 
 def _new(walk: Walk, outcome: Outcome, egress_device: int) -> Connection:

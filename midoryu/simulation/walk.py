@@ -24,6 +24,7 @@ from midoryu.simulation.outcome import (
 )
 from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import (
+    Connection,
     Direction,
     FourTuple,
     StateKey,
@@ -101,6 +102,7 @@ class Walk:
         "tags",
         "tracked",
         "translations",
+        "unfinished",
         "world",
     )
 
@@ -137,6 +139,8 @@ class Walk:
         self.devices = 0
         self.hit: Union[Hit, None] = None
         """The record that it belongs to, once looked up and found."""
+        self.unfinished: Union[Connection, None] = None
+        """The record of an earlier packet that a device on the way has answered."""
         self.tracked = False
         """A stateful filter or a NAT was on the way."""
         self.limit = 0
@@ -263,7 +267,7 @@ class Walk:
         for key in keys:
             self.tags.add(key)
             hit = connections.find(key)
-            if hit is None:
+            if hit is None or self._is_unfinished(hit):
                 self._missed.append(key)
             else:
                 self.hit = hit
@@ -271,6 +275,25 @@ class Walk:
                     self.count_id()
                 return hit
         return None
+
+    def _is_unfinished(self, hit: Hit) -> bool:
+        """Tell whether a record knows only a part of the way, and keep it if so.
+
+        A device answered an earlier packet behind a NAT (its time ran out there, say).
+        The record leads answers back; a packet that goes farther is a new one to
+        whatever filters and translates beyond.
+        """
+        connection = hit.connection
+        if (
+            connection.egress_vport
+            or not connection.translations
+            or not connection.ingress_vport
+            or hit.direction is not Direction.FORWARD
+            or self.is_error
+        ):
+            return False
+        self.unfinished = connection
+        return True
 
     def _has_id(self) -> bool:
         return self.ip_proto in (protocol.ICMP, protocol.ICMPV6)

@@ -17,7 +17,8 @@ from typing import Any, Final
 import pytest
 
 from midoryu.packet.address import parse_ip
-from midoryu.simulation.outcome import Consumed, Forward, Reason
+from midoryu.simulation.outcome import Consumed, Drop, Forward, Reason
+from midoryu.topology.model import CT_ESTABLISHED, Rule, RuleAction, Vport
 from tests.helpers import frames
 from tests.helpers.builder import Builder
 from tests.helpers.frames import IP, IPv6
@@ -129,6 +130,11 @@ def ends(simulation: Any) -> tuple[str, int, str, int]:
     return body.src, body.payload.sport, body.dst, body.payload.dport
 
 
+def echo_of(family: Family) -> Any:
+    """Make echo requests with one identifier."""
+    return frames.icmp6_echo if family.is_v6 else frames.icmp_echo
+
+
 def as_sent(simulation: Any, hops: int) -> bytes:
     """Return what a VM sent, as it looked so many routers later, from its IP header."""
     frame = simulation.packet.frame
@@ -226,6 +232,41 @@ def test_route_trace_through_two_masquerades_shows_each_hop(family: Family) -> N
 
     assert said == [family.ip(1, 1), family.ip(8, 1)]
     assert world.where(world.vm(1, family.outside, ttl=3)) == "provider/up"
+
+
+@FAMILIES
+def test_pings_of_one_identifier_trace_the_whole_way(family: Family) -> None:
+    world = Cloud(family).without_floating().up()
+    said = []
+    for ttl in (1, 2):
+        probe = world.vm(1, family.outside, make=echo_of(family), ttl=ttl)
+        where, answer = world.overlay.said(probe)
+        assert where == ("web/vm1",)
+        said.append(answer.payload.src)
+
+    call = world.vm(1, family.outside, make=echo_of(family), ttl=3)
+
+    assert said == [family.ip(1, 1), family.ip(8, 1)]
+    assert world.where(call) == "provider/up"
+    assert seen(call).payload.src in (world.cloud.nat(10), world.cloud.nat(11))
+
+
+@FAMILIES
+def test_a_packet_that_ran_out_of_time_establishes_nothing(family: Family) -> None:
+    cloud = Cloud(family)
+    replies = Rule(RuleAction.ACCEPT, ct_states=CT_ESTABLISHED)
+    cloud.b.chain("vm", replies, accept=False)
+    rows = (row for row in cloud.b.rows if isinstance(row, Vport))
+    vm3 = next(row for row in rows if row.name == "vm3")
+    cloud.b.put(replace(vm3, egress_chain="vm"))
+    world = cloud.up()
+    nat = world.cloud.nat
+    probe = world.vm(1, nat(33), sport=4000, dport=80, ttl=2)
+    assert probe.outcome == Consumed(Reason.TTL_EXCEEDED)
+
+    call = world.vm(1, nat(33), sport=4000, dport=80)
+
+    assert call.outcome == Drop(Reason.FILTERED)
 
 
 @FAMILIES
@@ -385,3 +426,26 @@ def test_source_and_destination_change_in_one_pass_at_one_router(
     assert dst == family.outside
     back = world.outside(src, sport=53, dport=sport)
     assert ends(back) == (family.ip(7, 7), 53, family.ip(1, 11), 4000)
+
+
+@FAMILIES
+def test_member_calls_the_floating_address_of_a_vip_on_its_network(
+    family: Family,
+) -> None:
+    cloud = Cloud(family)
+    vip = family.ip(1, 80)
+    cloud.b.floating("tenant", cloud.nat(34), vip)
+    bits = 128 if family.is_v6 else 32
+    cloud.b.route("provider", f"{cloud.nat(34)}/{bits}", via=family.ip(8, 2))
+    member = family.ip(1, 12)
+    if family.is_v6:
+        vip, member = f"[{vip}]", f"[{member}]"
+    cloud.b.balancer("web", "web", [f"{vip}:80/6"], [f"{member}:8080"])
+    world = cloud.up()
+    call = world.vm(2, cloud.nat(34), make=frames.tcp, sport=4000, dport=80)
+
+    later = world.vm(2, cloud.nat(34), make=frames.tcp, sport=4000, dport=80, flags="A")
+
+    assert world.where(call) == world.where(later) == "web/vm2"
+    assert ends(later) == ends(call)
+    assert ends(later)[0] == cloud.nat(32)
