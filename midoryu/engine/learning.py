@@ -20,6 +20,9 @@ from midoryu.topology.tag import mac_tag
 # A MAC address that moves too often is held where it is for the rest of this time.
 MOVES_WITHIN_S: Final = 10.0
 
+# How long a MAC address behind an uplink is kept that no flow of this host names.
+_UPLINK_IDLE_S: Final = 3600.0
+
 
 def learn(
     core: Core,
@@ -129,9 +132,12 @@ def age_macs(core: Core, effects: Effects, now: float) -> None:
             continue
         if now - last_seen < core.config.mac_idle_timeout_s:
             continue
-        del core.learned_macs[(network, mac)]
         view = core.topology.network(network)
         at = core.topology.mac_location(view, mac) if view is not None else 0
+        if at in core.blocks.vports and now - last_seen < _UPLINK_IDLE_S:
+            # Its answers may be handed on, by flows that do not name it.
+            continue
+        del core.learned_macs[(network, mac)]
         gone = Gone(MacEntry, _mac_key(network, mac))
         core.invalidate(core.topology.apply([gone]), effects, now)
         if at in core.places.ofport_by_vport:

@@ -63,12 +63,12 @@ _SCAN_BATCH: Final = 2_000
 
 
 def is_on(core: Core) -> bool:
-    """Tell whether packets are handed on, and everything is there for it."""
-    return (
-        core.config.gateway_return == HOLDER
-        and bool(core.host and core.switch_connected)
-        and bool(core.places.gre_ofport)
-    )
+    """Tell whether everything is there for it.
+
+    What others hand on is taken in always, so that hosts can be told one by one to
+    hand on, or not to.
+    """
+    return bool(core.host and core.switch_connected and core.places.gre_ofport)
 
 
 def changed(core: Core, changes: Collection[Change], effects: Effects) -> None:
@@ -165,6 +165,8 @@ def _plan(core: Core, pair: Pair) -> Plan:
     router, address = pair
     view = core.topology.router(router)
     places = core.places
+    if core.config.gateway_return != HOLDER:
+        return Plan((), frozenset())
     if view is None or address in view.nat.floating:
         return Plan((), frozenset())
     if any(rule.ports == (0, 0xFFFF) for rule in view.nat.dnats.get(address, ())):
@@ -278,7 +280,8 @@ def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
                 continue
             key = _key_for(core, uplink, core.host)
             entries.setdefault(key, {})[uplink.vport] = uplink
-            blocks.ways[(uplink.vport, *pair)] = key
+            if core.config.gateway_return == HOLDER:
+                blocks.ways[(uplink.vport, *pair)] = key
     blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
     config, out = core.config, effects.flow_mods
     for key in [key for key in blocks.entry_flows if key not in entries]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from midoryu.engine import port_blocks
 from midoryu.engine.core import Core
 from midoryu.engine.flow_index import Entry
 from midoryu.engine.refusal_book import Tally
@@ -44,6 +45,7 @@ def _stats(core: Core, _: Mapping[str, str], now: float) -> object:
         "records": len(core.connections),
         "waiting": len(core.waiting),
         "state_refused": _refused(core),
+        "port_blocks": dict(port_blocks.counts(core)),
         "counters": dict(sorted(core.counters.items())),
     }
 

@@ -37,6 +37,7 @@ PLAIN_VALUES = {
     "openflow/flow.py",
     "openflow/pipeline.py",
     "simulation/outcome.py",
+    "engine/block_book.py",
     "engine/config.py",
     "engine/effect.py",
     "engine/event.py",
