@@ -137,7 +137,7 @@ class MidoryuMechanismDriver(api.MechanismDriver):
 
     def create_subnet_postcommit(self, context: Any) -> None:
         """Write it."""
-        self._flush(context)
+        self._write_subnet(context)
 
     def update_subnet_postcommit(self, context: Any) -> None:
         """Write it."""
@@ -145,7 +145,7 @@ class MidoryuMechanismDriver(api.MechanismDriver):
 
     def delete_subnet_postcommit(self, context: Any) -> None:
         """Write it."""
-        self._flush(context)
+        self._write_subnet(context)
 
     # Ports.
 
@@ -214,7 +214,15 @@ class MidoryuMechanismDriver(api.MechanismDriver):
         network = context.current["network_id"]
         routers = source.routers_on(context._plugin_context, network)
         changed = [units.unit(units.ROUTER, router) for router in routers]
+        # Ports get addresses of a subnet that is new, and lose those of one that goes.
+        ports = source.ports_on(context._plugin_context, network)
+        changed += [units.unit(units.PORT, port) for port in ports]
         self._record(context, [units.unit(units.NETWORK, network), *changed])
+
+    def _write_subnet(self, context: Any) -> None:
+        # Neutron changes the ports after the subnet's own transaction, without a word.
+        self._record_subnet(context)
+        self._flush(context)
 
     def _record_port(self, context: Any) -> None:
         changed: set[Unit] = set()
@@ -223,9 +231,10 @@ class MidoryuMechanismDriver(api.MechanismDriver):
             if port:
                 changed.add(units.unit(units.PORT, port["id"]))
                 groups.update(port.get("security_groups") or ())
-                if port["device_owner"] in ROUTER_OWNERS and port["device_id"]:
-                    changed.add(units.unit(units.ROUTER, port["device_id"]))
+                if port["device_owner"] in ROUTER_OWNERS:
                     changed.add(units.unit(units.NETWORK, port["network_id"]))
+                    if port["device_id"]:
+                        changed.add(units.unit(units.ROUTER, port["device_id"]))
         named = source.is_remote(context._plugin_context, groups) if groups else ()
         changed |= {units.unit(units.SECURITY_GROUP, group) for group in named}
         self._record(context, changed)

@@ -79,6 +79,8 @@ class WithNsdb:
 
     compared: tuple[str, ...] = tuple(COLUMNS)
     """Tables that are compared at the end."""
+    uncompared: frozenset[str] = frozenset()
+    """Tests that write Neutron's database themselves, or cut the drivers off."""
 
     def setUp(self) -> None:
         use_nsdb()
@@ -97,6 +99,7 @@ class WithNsdb:
                 f"{c.item.id} {c.columns}"
                 for c in sync.check(context)
                 if c.item.table in self.compared
+                and self._testMethodName not in self.uncompared  # type: ignore[attr-defined]
             ]
             clear(sync)
         finally:

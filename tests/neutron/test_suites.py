@@ -50,6 +50,14 @@ class TestNetworks(WithMidoryu, test_plugin.TestMl2NetworksV2):
 class TestSubnets(WithMidoryu, test_plugin.TestMl2SubnetsV2):
     """Subnets."""
 
+    uncompared = frozenset(
+        (
+            "test_create_subnet_check_mtu_in_mech_context",
+            "test_update_subnet_the_same_gw_as_in_use_by_router",
+            "test_update_subnet_the_same_gw_as_in_use_by_router_ipv6",
+        )
+    )
+
 
 class TestPorts(WithMidoryu, test_plugin.TestMl2PortsV2):
     """Ports."""
