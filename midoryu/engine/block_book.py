@@ -35,7 +35,7 @@ class PortBlocks:
         self.devices: set[int] = set()
         """Devices whose rows decide that."""
         self.vports: set[int] = set()
-        """Uplinks, by key."""
+        """Vports of these, by key."""
         self.plans: dict[Pair, Plan] = {}
         self.standing: dict[str, tuple[object, tuple[Flow, ...]]] = {}
         """Lease -> what its flows were made from, and the flows."""

@@ -93,7 +93,7 @@ def topology_changed(
     for wanted in leases.changed(core, event.changes, old_leases):
         packet_lane.resume_all(core, wanted, effects, now)
     leases.claim_lost(core, effects)
-    port_blocks.changed(core, event.changes, effects)
+    port_blocks.changed(core, event.changes, places.was_at, effects)
     if kinds & {Network, Qos, Mirror} and not kinds & {Vport, VportStatus, Host}:
         standing.refresh(core, effects, now)
         snooping.watch(core, now)
@@ -195,6 +195,7 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
     if not core.host or not core.switch_connected:
         return
     wanted = _wanted_places(core)
+    before = dict(core.places.ofport_by_vport)
     for key in [k for k in core.places.ofport_by_vport if k not in wanted]:
         _take_down(core, key, effects, now)
     for key, (ofport, vlan) in wanted.items():
@@ -205,7 +206,8 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
         elif not _is_said_up(core, key):
             effects.nsdb_writes.append(SetVportStatus(key, True))
     standing.refresh(core, effects, now)
-    port_blocks.refresh(core, effects)
+    moved = before.items() ^ core.places.ofport_by_vport.items()
+    port_blocks.bound(core, {key for key, _ in moved}, effects)
     snooping.watch(core, now)
     gateways.watch(core, now)
 
@@ -342,7 +344,7 @@ def tidy(core: Core, effects: Effects, now: float) -> None:
 def flow_removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> None:
     """Forget a flow that the switch removed; its record was used until it went idle."""
     if core.blocks.unproven:
-        returning.removed(core, event, now)
+        returning.removed(core, event, effects, now)
     entry = core.flows.remove(event.cookie)
     if entry is None:
         return

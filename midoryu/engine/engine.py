@@ -159,7 +159,7 @@ class Engine:
             state_lane.touch_held(core, effects, now)
             learning.age_macs(core, effects, now)
             leases.release_idle(core, effects, now)
-            returning.sweep(core, now)
+            returning.sweep(core, effects, now)
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):

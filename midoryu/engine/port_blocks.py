@@ -32,7 +32,7 @@ from midoryu.openflow.flow import (
 from midoryu.packet import field
 from midoryu.state.connection import Connection, TranslationKind
 from midoryu.state.portpool import BLOCK_PORTS
-from midoryu.topology.balancer import BALANCER_ROWS
+from midoryu.topology.balancer import Balancer, Vip
 from midoryu.topology.model import (
     Change,
     Dnat,
@@ -55,7 +55,7 @@ from midoryu.topology.uplinks import Uplink, uplinks_of
 HOLDER: Final = "holder"
 _ETHERNET_BYTES: Final = 14
 _NAT_ROWS: Final = frozenset(
-    (Dnat, FloatingIp, Masquerade, Host, IngressSet, *BALANCER_ROWS)
+    (Balancer, Dnat, FloatingIp, Host, IngressSet, Masquerade, Vip)
 )
 _DEVICE_ROWS: Final = frozenset((Network, Route, Router, Vport))
 # Records looked at in one tick after a vport moved.
@@ -71,8 +71,20 @@ def is_on(core: Core) -> bool:
     return bool(core.host and core.switch_connected and core.places.gre_ofport)
 
 
-def changed(core: Core, changes: Collection[Change], effects: Effects) -> None:
-    """Take over changed rows, after the topology has."""
+def changed(
+    core: Core,
+    changes: Collection[Change],
+    was_at: Mapping[int, int],
+    effects: Effects,
+) -> None:
+    """Take over changed rows, after the topology has.
+
+    Args:
+        core: what is known.
+        changes: the rows.
+        was_at: vports whose place may have changed -> host that had them before.
+        effects: takes the changes.
+    """
     if not is_on(core):
         return
     kinds = {
@@ -83,21 +95,22 @@ def changed(core: Core, changes: Collection[Change], effects: Effects) -> None:
         refresh(core, effects)
     elif Lease in kinds:
         _leases_changed(core, changes, effects)
-    if VportStatus in kinds and core.blocks.standing:
+    location = core.topology.location
+    if any(old not in (0, location(vport)) for vport, old in was_at.items()):
         # Whoever moved has connections that are exceptions now.
-        core.blocks.scan = iter([one.id for one in core.connections])
-        core.blocks.scanning = True
+        _scan(core)
 
 
 def _matters(core: Core, change: Change) -> bool:
     """Tell whether a row may change where packets come in."""
     blocks = core.blocks
     if isinstance(change, Gone):
-        if change.kind is VportStatus:
+        if change.kind in (Vport, VportStatus):
             return change.key in blocks.vports
         return change.kind in _NAT_ROWS or change.kind in _DEVICE_ROWS
     row = change.row
     if isinstance(row, Vport):
+        # One that went elsewhere counts, too.
         return row.device in blocks.devices or row.key in blocks.vports
     if isinstance(row, (Network, Router)):
         return row.key in blocks.devices
@@ -106,6 +119,12 @@ def _matters(core: Core, change: Change) -> bool:
     if isinstance(row, VportStatus):
         return row.key in blocks.vports
     return type(row) in _NAT_ROWS
+
+
+def bound(core: Core, vports: Collection[int], effects: Effects) -> None:
+    """Take over that vports came here, or went."""
+    if not core.blocks.vports.isdisjoint(vports):
+        refresh(core, effects)
 
 
 def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
@@ -121,10 +140,13 @@ def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
     blocks = core.blocks
     leases: Iterable[Lease] = core.topology.rows(Lease)
     _find_uplinks(core, {(lease.router, lease.address) for lease in leases})
+    before = len(effects.flow_mods)
     for gone in [k for k in blocks.standing if core.topology.row(Lease, k) is None]:
         _stand(core, gone, None, effects)
     for lease in leases:
         _stand(core, lease.key, lease, effects, again=again)
+    if len(effects.flow_mods) > before:
+        _scan(core)
     _receive(core, effects, again=again)
     if again:
         for flows_of_one in blocks.exceptions.values():
@@ -157,7 +179,9 @@ def _find_uplinks(core: Core, pairs: Collection[Pair]) -> None:
         found = uplinks_of(topology, *pair)
         blocks.uplinks[pair] = found.uplinks
         blocks.devices |= found.devices
-    blocks.vports = {one.vport for found in blocks.uplinks.values() for one in found}
+    blocks.vports = {
+        vport.key for device in blocks.devices for vport in topology.vports_of(device)
+    }
     blocks.plans = {pair: _plan(core, pair) for pair in pairs}
 
 
@@ -278,9 +302,13 @@ def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
         for uplink in blocks.uplinks.get(pair, ()):
             if uplink.vport in places.ofport_by_vport:
                 continue
-            key = _key_for(core, uplink, core.host)
-            entries.setdefault(key, {})[uplink.vport] = uplink
+            # Any of the keys that gateways may use: they hear of changes earlier or
+            # later than this host.
+            for key in uplink.equals:
+                if key not in places.ofport_by_vport:
+                    entries.setdefault(key, {})[uplink.vport] = uplink
             if core.config.gateway_return == HOLDER:
+                key = _key_for(core, uplink, core.host)
                 blocks.ways[(uplink.vport, *pair)] = key
     blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
     config, out = core.config, effects.flow_mods
@@ -382,6 +410,13 @@ def forget(core: Core, connection_id: int, effects: Effects) -> None:
         if not blocks.exception_counts[made.match]:
             del blocks.exception_counts[made.match]
             effects.flow_mods.append(RemoveFlow(made))
+
+
+def _scan(core: Core) -> None:
+    blocks = core.blocks
+    if any(made for _, made in blocks.standing.values()):
+        blocks.scan = iter([one.id for one in core.connections])
+        blocks.scanning = True
 
 
 def step(core: Core, effects: Effects) -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Union, cast
 
-from midoryu.engine import state_lane
+from midoryu.engine import memory, state_lane
 from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
 from midoryu.engine.event import FlowRemoved
 from midoryu.engine.flow_index import Entry
 from midoryu.openflow import flow, pipeline
@@ -73,7 +74,7 @@ def prepare(
     if connection is None or type(outcome) is not Forward:
         return None
     tunnel_key = _key_of_answers(core, connection, outcome.vport)
-    if not tunnel_key or len(core.flows) >= core.config.max_flows:
+    if not tunnel_key or _is_crowded(core, connection.ingress_vport):
         return None
     source, destination, _, _ = connection.original
     ends = (simulation.template, source, destination, tunnel_key)
@@ -81,6 +82,21 @@ def prepare(
     if isinstance(model, _Model):
         return _sibling(core, model, simulation, connection_id, now)
     return _simulated(core, simulation, connection_id, now, ends=ends)
+
+
+def _is_crowded(core: Core, vport: int) -> bool:
+    """Tell whether it has to be known soon which connections are answered.
+
+    Where unreplied ones may have to go, an answered one must not be taken for one of
+    them: its first answer is a packet-in here.
+    """
+    config, connections = core.config, core.connections
+    share = config.max_unreplied_per_vport or config.max_connections // 4
+    return (
+        len(core.flows) >= config.max_flows
+        or 2 * len(connections) > config.max_connections
+        or 2 * connections.unreplied_of(vport) > share
+    )
 
 
 def _simulated(
@@ -237,16 +253,17 @@ def _answer(simulation: Simulation) -> Packet:
 # Whether answers came.
 
 
-def removed(core: Core, event: FlowRemoved, now: float) -> None:
+def removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> None:
     """Note what a flow that is gone tells about its connection."""
     connection_id, _ = core.blocks.unproven.pop(event.cookie, (0, 0.0))
     if not connection_id or not event.packets:
         return
     idle = event.reason == pipeline.REMOVED_IDLE
-    _answered(core, connection_id, now - (event.idle_timeout_s if idle else 0), now)
+    last_used = now - (event.idle_timeout_s if idle else 0)
+    _answered(core, connection_id, last_used, effects, now)
 
 
-def sweep(core: Core, now: float) -> None:
+def sweep(core: Core, effects: Effects, now: float) -> None:
     """Note which connections were answered: their flows would be gone without."""
     blocks = core.blocks
     gone: set[int] = set()
@@ -260,11 +277,13 @@ def sweep(core: Core, now: float) -> None:
             continue
         if now - made_at > entry.flow.idle_timeout_s + 1:
             del blocks.unproven[cookie]
-            _answered(core, connection_id, now, now)
+            _answered(core, connection_id, now, effects, now)
     blocks.unproven_before = frozenset(gone)
 
 
-def _answered(core: Core, connection_id: int, last_used: float, now: float) -> None:
+def _answered(
+    core: Core, connection_id: int, last_used: float, effects: Effects, now: float
+) -> None:
     connection = core.connections.get(connection_id)
     if connection is None:
         return
@@ -277,6 +296,7 @@ def _answered(core: Core, connection_id: int, last_used: float, now: float) -> N
     if phase is connection.phase:
         return
     core.connections.touch(connection_id, last_used, phase)
+    memory.remember(core, connection, effects, now)
     if core.replicator is not None:
         peers = state_lane.interested_peers(core, connection)
         core.replicator.touch((connection,), peers, now)
