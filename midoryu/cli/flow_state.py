@@ -50,6 +50,9 @@ def register(subparsers: Any) -> None:
     show = actions.add_parser("show", parents=[common], help="show one record")
     show.add_argument("id", metavar="ID", help="the record's id in hexadecimal")
     actions.add_parser("peers", parents=[common], help="show what passed to each peer")
+    actions.add_parser(
+        "ports", parents=[common], help="show what each local vport asks of the agent"
+    )
     actions.add_parser("stats", parents=[common], help="show the agent's counters")
 
 
@@ -66,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print(records_table(result))
     elif args.action == "peers":
         print(peers_table(result))
+    elif args.action == "ports":
+        print(ports_table(result))
     else:
         print("\n".join(lines_of(result)))
     return 0
@@ -81,6 +86,8 @@ def _query(args: argparse.Namespace) -> Any:
         return ask(args.agent, "record", {"id": args.id})
     if args.action == "peers":
         return ask(args.agent, "peers", {})
+    if args.action == "ports":
+        return ask(args.agent, "vports", {})
     return {
         "engine": ask(args.agent, "stats", {}),
         "agent": ask(args.agent, "agent", {}),
@@ -139,6 +146,16 @@ def peers_table(peers: Mapping[str, Any]) -> str:
         for peer, stats in sorted(peers.items())
     ]
     return table(("PEER", *(name.upper() for name in names)), rows)
+
+
+def ports_table(ports: Sequence[Mapping[str, Any]]) -> str:
+    """Show what each local vport asked of the agent, and what it was denied."""
+    names = [name for name in (ports[0] if ports else ()) if name != "vport"]
+    rows = [
+        (str(port["vport"]), *(str(port[name]) for name in names)) for port in ports
+    ]
+    head = ("PORT", *(name.upper().replace("_", " ") for name in names))
+    return table(head, rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
