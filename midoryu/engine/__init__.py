@@ -13,6 +13,7 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     fragments                   datagrams whose fragments are under way
     balancing                   load balancers: affinity, connections that end
     health, probe               load balancers: who looks at members, and how
+    port_blocks, returning      answers to masqueraded connections, past the gateways
     standing                    flows for vports, floods and mirrors
     subport                     frames of trunks
     snooping, minded            members of multicast groups

@@ -12,6 +12,7 @@ from typing import Any, Final
 from midoryu.engine import (
     adoption,
     advertiser,
+    block_exceptions,
     change_lane,
     gateways,
     health,
@@ -19,7 +20,6 @@ from midoryu.engine import (
     leases,
     memory,
     packet_lane,
-    port_blocks,
     questions,
     refusals,
     report,
@@ -171,7 +171,7 @@ class Engine:
         refusals.tidy(core, now)
         snooping.step(core, effects, now)
         leases.take_up(core, now)
-        port_blocks.step(core, effects)
+        block_exceptions.step(core, effects)
         core.affinity.expire(now, core.connections)
         self._watch_members(effects, now)
         adoption.step(core, effects, now)
@@ -199,7 +199,7 @@ class Engine:
             core.liveness.deadline(),
             core.snooping.deadline(),
             advertiser.deadline(core),
-            port_blocks.deadline(core, now),
+            block_exceptions.deadline(core, now),
         ):
             if deadline is not None:
                 deadlines.append(deadline)

@@ -18,10 +18,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Union
 
 from midoryu.engine.block_book import Pair, Plan
+from midoryu.engine.block_exceptions import scan
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
-from midoryu.openflow.block_flows import WayIn, block_flows, entry_mods, exception_flow
+from midoryu.openflow.block_flows import WayIn, block_flows, entry_mods
 from midoryu.openflow.flow import (
     Flow,
     InstallFlow,
@@ -30,7 +31,6 @@ from midoryu.openflow.flow import (
     SetMeter,
 )
 from midoryu.packet import field
-from midoryu.state.connection import Connection, TranslationKind
 from midoryu.state.portpool import BLOCK_PORTS
 from midoryu.topology.balancer import Balancer, Vip
 from midoryu.topology.model import (
@@ -58,8 +58,6 @@ _NAT_ROWS: Final = frozenset(
     (Balancer, Dnat, FloatingIp, Host, IngressSet, Masquerade, Vip)
 )
 _DEVICE_ROWS: Final = frozenset((Network, Route, Router, Vport))
-# Records looked at in one tick after a vport moved.
-_SCAN_BATCH: Final = 2_000
 
 
 def is_on(core: Core) -> bool:
@@ -98,7 +96,7 @@ def changed(
     location = core.topology.location
     if any(old not in (0, location(vport)) for vport, old in was_at.items()):
         # Whoever moved has connections that are exceptions now.
-        _scan(core)
+        scan(core)
 
 
 def _matters(core: Core, change: Change) -> bool:
@@ -146,7 +144,7 @@ def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
     for lease in leases:
         _stand(core, lease.key, lease, effects, again=again)
     if len(effects.flow_mods) > before:
-        _scan(core)
+        scan(core)
     _receive(core, effects, again=again)
     if again:
         for flows_of_one in blocks.exceptions.values():
@@ -290,26 +288,13 @@ def _replace(
 
 def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
     """Take in what other hosts hand on for this host's own leases."""
-    blocks, topology, places = core.blocks, core.topology, core.places
+    blocks, places = core.blocks, core.places
     mine = {
         (lease.router, lease.address)
-        for lease in topology.rows(Lease)
+        for lease in core.topology.rows(Lease)
         if lease.host == core.host
     }
-    entries: dict[int, dict[int, Uplink]] = {}
-    blocks.ways = {}
-    for pair in mine:
-        for uplink in blocks.uplinks.get(pair, ()):
-            if uplink.vport in places.ofport_by_vport:
-                continue
-            # Any of the keys that gateways may use: they hear of changes earlier or
-            # later than this host.
-            for key in uplink.equals:
-                if key not in places.ofport_by_vport:
-                    entries.setdefault(key, {})[uplink.vport] = uplink
-            if core.config.gateway_return == HOLDER:
-                key = _key_for(core, uplink, core.host)
-                blocks.ways[(uplink.vport, *pair)] = key
+    entries = _find_entries(core, mine)
     blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
     config, out = core.config, effects.flow_mods
     for key in [key for key in blocks.entry_flows if key not in entries]:
@@ -325,6 +310,28 @@ def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
                 mod.flow for mod in mods if isinstance(mod, InstallFlow)
             )
             out.extend(mods)
+
+
+def _find_entries(core: Core, mine: Iterable[Pair]) -> dict[int, dict[int, Uplink]]:
+    """Find the uplinks of other hosts that lead to this host's leases, by tunnel key.
+
+    Under any of the keys that gateways may use: they hear of changes earlier or later
+    than this host.
+    """
+    blocks, places = core.blocks, core.places
+    entries: dict[int, dict[int, Uplink]] = {}
+    blocks.ways = {}
+    for pair in mine:
+        for uplink in blocks.uplinks.get(pair, ()):
+            if uplink.vport in places.ofport_by_vport:
+                continue
+            for key in uplink.equals:
+                if key not in places.ofport_by_vport:
+                    entries.setdefault(key, {})[uplink.vport] = uplink
+            if core.config.gateway_return == HOLDER:
+                way = _key_for(core, uplink, core.host)
+                blocks.ways[(uplink.vport, *pair)] = way
+    return entries
 
 
 def _meter(core: Core, key: int) -> SetMeter:
@@ -373,68 +380,6 @@ def adopt(core: Core, values: dict[int, int]) -> Union[Vport, None]:
         return None
     values[field.ETH_DST] = uplinks[0].mac
     return core.topology.vport(uplinks[0].vport)
-
-
-# Exceptions: connections of vports that left the holder.
-
-
-def known(core: Core, connection: Connection, effects: Effects) -> None:
-    """Look whether a record that came is an exception to its block."""
-    blocks = core.blocks
-    if not blocks.standing or connection.id in blocks.exceptions:
-        return
-    for device, kind, address, port in connection.translations:
-        if kind is not TranslationKind.SOURCE:
-            continue
-        plan = blocks.plans.get((device, address))
-        lease = core.lease_at.get((address, port // BLOCK_PORTS))
-        if plan is None or lease is None or not plan.ways or lease.router != device:
-            continue
-        location = core.topology.location(connection.ingress_vport)
-        if location in (0, lease.host):
-            continue
-        made = tuple(
-            exception_flow(way, connection.ip_proto, port) for way, _ in plan.ways
-        )
-        blocks.exceptions[connection.id] = made
-        blocks.exception_counts.update(one.match for one in made)
-        effects.flow_mods.extend(map(InstallFlow, made))
-        core.counters["connections kept from their block's holder"] += 1
-
-
-def forget(core: Core, connection_id: int, effects: Effects) -> None:
-    """Forget a record that has ended."""
-    blocks = core.blocks
-    for made in blocks.exceptions.pop(connection_id, ()):
-        blocks.exception_counts[made.match] -= 1
-        if not blocks.exception_counts[made.match]:
-            del blocks.exception_counts[made.match]
-            effects.flow_mods.append(RemoveFlow(made))
-
-
-def _scan(core: Core) -> None:
-    blocks = core.blocks
-    if any(made for _, made in blocks.standing.values()):
-        blocks.scan = iter([one.id for one in core.connections])
-        blocks.scanning = True
-
-
-def step(core: Core, effects: Effects) -> None:
-    """Go on with the look at all records after a vport moved."""
-    blocks = core.blocks
-    for _ in range(_SCAN_BATCH if blocks.scanning else 0):
-        connection_id = next(blocks.scan, None)
-        if connection_id is None:
-            blocks.scanning = False
-            return
-        connection = core.connections.get(connection_id)
-        if connection is not None:
-            known(core, connection, effects)
-
-
-def deadline(core: Core, now: float) -> Union[float, None]:
-    """Return when the look at all records goes on, None for no look under way."""
-    return now if core.blocks.scanning else None
 
 
 def counts(core: Core) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Final, Union
 
-from midoryu.engine import balancing, memory, port_blocks, versions
+from midoryu.engine import balancing, block_exceptions, memory, versions
 from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
@@ -191,7 +191,7 @@ def receive(
     for connection_id in received.removed:
         _forget_ports(core, connection_id)
         core.invalidate(core.connections.remove(connection_id), effects, now)
-        port_blocks.forget(core, connection_id, effects)
+        block_exceptions.forget(core, connection_id, effects)
         memory.forget(core, connection_id, effects)
     send(core, received.replies, effects)
     for peer in received.sync_wanted_by:
@@ -222,7 +222,7 @@ def _import(
         memory.remember(core, connection, effects, now)
         core.counters["connections imported"] += 1
         balancing.note(core, connection)
-        port_blocks.known(core, connection, effects)
+        block_exceptions.known(core, connection, effects)
         if old is not None:
             _send_after(core, connection, received.sender, effects, now)
             peers = interested_peers(core, connection) - {received.sender}
@@ -316,6 +316,6 @@ def expire(core: Core, effects: Effects, now: float) -> None:
         core.nat.release(connection)
         # One that a full table dropped may still serve flows; their NAT port is free.
         core.invalidate((key for key, _ in state_keys(connection)), effects, now)
-        port_blocks.forget(core, connection.id, effects)
+        block_exceptions.forget(core, connection.id, effects)
         memory.forget(core, connection.id, effects)
         core.counters["connections expired"] += 1
