@@ -82,6 +82,10 @@ class MidoryuL3Plugin(
             self._own_sync = mech.make_synchronizer()
         return self._own_sync
 
+    def update_router_gw_ports(self, context: Any, network: Any, subnet: Any) -> None:
+        """Give gateway ports an address of a new subnet (Neutron's IPAM calls it)."""
+        self._update_router_gateway_ports(context, network, subnet)
+
     @staticmethod
     def get_plugin_type() -> str:
         """Say what kind of service this is."""
