@@ -38,6 +38,8 @@ from midoryu.state.lifetime import next_phase
 from midoryu.topology.tag import Tag, is_state_tag
 from midoryu.translation import flows as translation
 
+# A flood of made-up addresses must not fill memory.
+_MAX_MODELS: Final = 4096
 _TTL: Final = 64
 _L3: Final = 14
 _ANSWERED: Final = protocol.TCP_SYN | protocol.TCP_ACK
@@ -76,10 +78,20 @@ def prepare(
     tunnel_key = _key_of_answers(core, connection, outcome.vport)
     if not tunnel_key or _is_crowded(core, connection.ingress_vport):
         return None
-    source, destination, _, _ = connection.original
-    ends = (simulation.template, source, destination, tunnel_key)
-    model = core.replays.answers.get(ends) if simulation.template else None
-    if isinstance(model, _Model):
+    source, destination, _, port = connection.original
+    ends = (
+        tunnel_key,
+        outcome.vport,
+        connection.ingress_vport,
+        connection.ip_proto,
+        source,
+        destination,
+        port,
+        simulation.headers.eth_dst,
+        connection.translations[-1].address,
+    )
+    model = core.replays.answers.get(ends)
+    if isinstance(model, _Model) and len(connection.translations) == 1:
         return _sibling(core, model, simulation, connection_id, now)
     return _simulated(core, simulation, connection_id, now, ends=ends)
 
@@ -105,15 +117,14 @@ def _simulated(
     connection_id: int,
     now: float,
     *,
-    ends: tuple[object, ...],
+    ends: tuple[int, ...],
 ) -> Union[Entry, None]:
     outcome = simulation.outcome
     assert isinstance(outcome, Forward)
     vport = core.topology.vport(outcome.vport)
     if vport is None:
         return None
-    in_port, tunnel_key = core.places.gre_ofport, ends[-1]
-    assert isinstance(tunnel_key, int)
+    in_port, tunnel_key = core.places.gre_ofport, ends[0]
     answer = simulate(_answer(simulation), vport, core.world, now=now)
     found = answer.found
     if (
@@ -130,10 +141,11 @@ def _simulated(
     match = translation.match_of(answer, in_port, tunnel_key=tunnel_key)
     actions = translation.rewrites(answer) + outputs.actions
     tags = frozenset(answer.tags).union(outputs.tags)
-    if simulation.template is not None:
-        model = _model(answer, match, actions, tags)
-        if model is not None:
-            core.replays.answers[ends] = model
+    model = _model(answer, match, actions, tags)
+    if model is not None and len(found.connection.translations) == 1:
+        if len(core.replays.answers) >= _MAX_MODELS:
+            core.replays.answers.clear()
+        core.replays.answers[ends] = model
     flow = _flow(core, match, actions, answer.packet.ip_proto)
     return _entry(core, flow, tags, connection_id, now)
 
