@@ -18,7 +18,9 @@ from tests.helpers.builder import cloud
 from tests.helpers.fabric import Fabric, FabricHost
 from tests.scenarios.test_main_job import DNAT, from_outside, from_vm, router_mac
 
-FABRIC = Fabric(cloud())
+FABRIC = Fabric(cloud(), gateway_return="holder")
+# What the first VM that needs it leases.
+FIRST_BLOCK = 100
 BUILDER = FABRIC.builder
 
 
@@ -42,6 +44,18 @@ CASES: dict[str, tuple[str, bytes]] = {
     "masqueraded UDP": ("web/vm2", vm_udp(payload=b"dns?")),
     "masqueraded UDP with a low TTL": ("web/vm2", vm_udp(sport=7, ttl=3)),
     "DNAT": ("provider/uplink1", from_outside(1, dst=DNAT, sport=5, dport=8080)),
+    "the first port of a block that another host holds": (
+        "provider/uplink1",
+        from_outside(1, dport=FIRST_BLOCK * 64, flags="SA"),
+    ),
+    "the last port of such a block": (
+        "provider/uplink1",
+        from_outside(1, dport=FIRST_BLOCK * 64 + 63, flags="A", payload=b"x"),
+    ),
+    "a port below such a block": (
+        "provider/uplink1",
+        from_outside(1, dport=FIRST_BLOCK * 64 - 1, flags="SA"),
+    ),
     "a filtered port": ("provider/uplink1", from_outside(1, dst=DNAT, dport=22)),
     "a filtered port, nearly there": (
         "provider/uplink1",

@@ -143,9 +143,8 @@ def test_an_agent_without_memory_gets_its_records_back(
     assert only(fabric.send(f"provider/uplink{gateway}", reply))[0] == "web/vm2"
 
 
-def test_a_reply_that_overtakes_its_state_works_as_soon_as_the_state_is_there(
-    fabric: Fabric,
-) -> None:
+def test_a_reply_that_overtakes_its_state_works_as_soon_as_the_state_is_there() -> None:
+    fabric = Fabric(cloud(), gateway_return="classic")
     fabric.advance(2.5)
     uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
     gateway = other(uplink)

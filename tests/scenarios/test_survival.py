@@ -156,7 +156,7 @@ def test_a_new_member_of_an_ingress_set_gets_the_records() -> None:
 
 
 def test_a_journal_brings_the_records_back_when_no_peer_is_there() -> None:
-    fabric = Fabric(cloud(), journal=True)
+    fabric = Fabric(cloud(), journal=True, gateway_return="classic")
     fabric.advance(3.0)
     uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
     gateway = int(uplink[-1])
@@ -240,7 +240,7 @@ def test_a_stray_reply_is_looked_at_again_after_a_second() -> None:
 
 def test_a_changed_way_out_leaves_the_flows_of_the_way_back_in_place() -> None:
     """Else an agent that dies at once would leave its switch without them."""
-    fabric = Fabric(cloud())
+    fabric = Fabric(cloud(), gateway_return="classic")
     fabric.advance(3.0)
     uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
     dead, alive = int(uplink[-1]), other(uplink)
