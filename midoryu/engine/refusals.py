@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple, Union
+from typing import Final, Union
 
 from midoryu.engine import questions
 from midoryu.engine.core import Core
@@ -34,9 +34,8 @@ from midoryu.packet.address import is_v4
 from midoryu.simulation.outcome import Consumed, Drop, Outcome, Reason, Simulation
 from midoryu.simulation.port import CLIENT_PORTS, allowed_sources
 from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
-from midoryu.state.connection import Connection, FourTuple, reverse, translate
 from midoryu.state.lifetime import TcpVerdict, tcp_verdict
-from midoryu.state.watched import watch_key
+from midoryu.state.watched import Way, watch_key
 from midoryu.topology.chains import CompiledChain
 from midoryu.topology.model import Vport
 from midoryu.topology.tag import Tag, is_state_tag, keys_of, vport_tag
@@ -49,20 +48,16 @@ _REFUSED: Final = frozenset(
 )
 _FLOW_S: Final = 2
 _MAX_GUARDS: Final = 16
+# Directions of records that are looked at for one flow: some 5 ms.
+_MAX_LOOKED: Final = 2_000
 # Looking through more records would keep everybody waiting for some 20 ms.
 _MAX_RECORDS: Final = 200_000
 # Ports that networks themselves ask for: DNS, DHCP, HTTP (metadata), DHCPv6.
 _OWN_PORTS: Final = (53, 67, 68, 80, 546, 547)
 _BLOCK_PORTS: Final = 1 << field.PORT_BLOCK_SHIFT
 _IP: Final = (protocol.ETH_IPV4, protocol.ETH_IPV6)
+_PORTS: Final = field.L4_DST | field.PORT_BLOCK
 _ICMP: Final = (protocol.ICMP, protocol.ICMPV6)
-
-
-class _Way(NamedTuple):
-    """A packet of a record as it comes in at a vport."""
-
-    ip_proto: int
-    tuple4: FourTuple
 
 
 def is_flood(core: Core, vport: int, outcome: Outcome, now: float) -> bool:
@@ -110,7 +105,17 @@ def widen(
         if siblings is None:
             return []
         tags.update(map(watch_key, siblings))
-        guards += _record_guards(core, siblings, event.in_port, match)
+        of_records = _record_guards(core, siblings, event.in_port, match)
+        ported = walk.packet.ip_proto in PORT_PROTOCOLS and walk.looked
+        if of_records is None and ported and not fields & _PORTS:
+            # Fewer records have a port of one block.
+            fields |= field.PORT_BLOCK | field.IP_FRAG
+            match = _match(core, event, simulation, fields)
+            of_records = _record_guards(core, siblings, event.in_port, match)
+        if of_records is None:
+            core.counters["refused floods that records are too close to"] += 1
+            return []
+        guards += of_records
     if len(guards) > _MAX_GUARDS:
         core.counters["refused floods that records are too close to"] += 1
         return []
@@ -278,17 +283,25 @@ def _watch(core: Core, vport: int, now: float) -> Union[list[int], None]:
 
 def _record_guards(
     core: Core, vports: Iterable[int], in_port: int, match: Match
-) -> list[Match]:
-    """Match the packets of records that a wide match could meet."""
+) -> Union[list[Match], None]:
+    """Match the packets of records that a wide match could meet.
+
+    Returns:
+        None where there are too many, or too many to look through.
+    """
     values = dict(zip(_bits(match.fields), match.values))
-    found: dict[_Way, None] = {}
+    proto, block = values.get(field.IP_PROTO), values.get(field.PORT_BLOCK)
+    if proto in PORT_PROTOCOLS and field.L4_DST in values:
+        block = values[field.L4_DST] >> field.PORT_BLOCK_SHIFT
+    found: dict[Way, None] = {}
+    looked = 0
     for vport in vports:
-        for connection in core.connections.watched(vport):
-            for way in _ways(connection, vport):
-                if _meets(way, values):
-                    found[way] = None
-                    if len(found) > _MAX_GUARDS:
-                        break
+        for way in core.connections.watched(vport, proto, block):
+            looked += 1
+            if _meets(way, values):
+                found[way] = None
+            if looked > _MAX_LOOKED or len(found) > _MAX_GUARDS:
+                return None
     return [_guard(in_port, way) for way in found]
 
 
@@ -296,16 +309,7 @@ def _bits(fields: int) -> list[int]:
     return [1 << bit for bit in range(fields.bit_length()) if fields >> bit & 1]
 
 
-def _ways(connection: Connection, vport: int) -> Iterator[_Way]:
-    """Yield how packets of a record look that come in at a vport, either way."""
-    final = connection.original
-    for translated in connection.translations:
-        final = translate(final, translated)
-    yield _Way(connection.ip_proto, connection.original)
-    yield _Way(connection.ip_proto, reverse(final))
-
-
-def _meets(way: _Way, values: dict[int, int]) -> bool:
+def _meets(way: Way, values: dict[int, int]) -> bool:
     source, destination, source_port, destination_port = way.tuple4
     eth_type = protocol.ETH_IPV4 if is_v4(source) else protocol.ETH_IPV6
     ends = {
@@ -321,7 +325,7 @@ def _meets(way: _Way, values: dict[int, int]) -> bool:
     return all(values.get(bit, value) == value for bit, value in ends.items())
 
 
-def _guard(in_port: int, way: _Way) -> Match:
+def _guard(in_port: int, way: Way) -> Match:
     source, destination, source_port, destination_port = way.tuple4
     fields = field.IN_PORT | field.ETH_TYPE | field.IP_PROTO
     fields |= field.IP_SRC | field.IP_DST

@@ -28,7 +28,7 @@ from midoryu.state.connection import (
 )
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 from midoryu.state.unreplied import Unreplied
-from midoryu.state.watched import Watched
+from midoryu.state.watched import Watched, Way
 
 # Bits of a hash that count: longer integers take 16 bytes more.
 _CODE: Final = (1 << 60) - 1
@@ -456,9 +456,11 @@ class ConnectionTable:
         """Keep no more account of a vport's records."""
         self._watched.remove(vport)
 
-    def watched(self, vport: int) -> list[Connection]:
-        """List the records of a vport that is watched."""
-        return self._watched.records(vport, self._records)
+    def watched(
+        self, vport: int, ip_proto: int | None = None, block: int | None = None
+    ) -> Iterator[Way]:
+        """Yield how packets of a watched vport's records look (`Watched.ways`)."""
+        return self._watched.ways(vport, self._records, ip_proto, block)
 
 
 def _mirror(one: Connection, other: Connection) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from midoryu.engine.event import FlowRemoved, PacketIn
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, RemoveFlow
+from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.state.connection import Phase
 from midoryu.topology import model
@@ -200,6 +201,33 @@ def test_a_connection_that_exists_is_never_dropped_by_a_wide_flow() -> None:
 
     assert host.send(syn(host, flags="A"))
     assert host.send(syn(host))
+
+
+def test_many_connections_narrow_the_flow_to_blocks_of_ports() -> None:
+    host = Host(LIVE)
+    b = host.bench.b
+    for n in range(40):
+        known = host.bench.record(
+            100 + n,
+            original=(
+                parse_ip("198.51.100.7"),
+                parse_ip("10.0.1.1"),
+                5000 + 64 * n,
+                22,
+            ),
+            ingress_device=b.key("r"),
+            ingress_vport=b.key("r/up"),
+            egress_device=b.key("web"),
+            egress_vport=b.key("web/vm1"),
+        )
+        for effects in host.bench.push(known):
+            host.switch.apply(effects.flow_mods)
+    flood(host, 60)
+
+    assert host.packet_ins == 21
+    (flow,) = host.wide()
+    assert flow.match.fields & field.PORT_BLOCK
+    assert host.send(syn(host, dst="198.51.100.7", sport=22, dport=5000, flags="SA"))
 
 
 def test_changed_rules_remove_the_wide_flow() -> None:
