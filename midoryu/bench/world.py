@@ -205,12 +205,13 @@ def _syn(octet: int, vm: int, *, mac_dst: int, number: int) -> bytes:
     ip_src = 10 << 24 | octet << 16 | 1 << 8 | vm + 1
     ip_dst = (198 << 24 | 18 << 16) + (number % 50_000) + 1
     ports = (1024 + number % 60_000, 443)
-    return _ethernet(mac_dst, mac_src, 0x0800) + _ipv4(ip_src, ip_dst, *ports, 0x02)
+    return _ethernet(mac_dst, mac_src, 0x0800) + _ipv4(ip_src, ip_dst, ports, 0x02)
 
 
 def _from_outside(source: int, destination: int, *ports: int, flags: int) -> bytes:
     ethernet = _ethernet(UPLINK_MAC, _OUTSIDE_MAC, 0x0800)
-    return ethernet + _ipv4(source, destination, *ports, flags)
+    first, second = ports
+    return ethernet + _ipv4(source, destination, (first, second), flags)
 
 
 def _syn_v6(vm: int, number: int) -> bytes:
@@ -228,11 +229,12 @@ def _ethernet(mac_dst: int, mac_src: int, eth_type: int) -> bytes:
     return macs + eth_type.to_bytes(2, "big")
 
 
-def _ipv4(source: int, destination: int, *ports_flags: int) -> bytes:
+def _ipv4(source: int, destination: int, ports: tuple[int, int], flags: int) -> bytes:
     addresses = struct.pack(">II", source, destination)
-    head = struct.pack(">HHHHBB", 0x4500, 40, ports_flags[0], 0x4000, 64, 6)
+    head = struct.pack(">HHHHBB", 0x4500, 40, ports[0], 0x4000, 64, 6)
     total = internet_checksum(head + b"\0\0" + addresses)
-    return head + total.to_bytes(2, "big") + addresses + _tcp(*ports_flags, addresses)
+    tcp = _tcp(*ports, flags, addresses)
+    return head + total.to_bytes(2, "big") + addresses + tcp
 
 
 def _tcp(source_port: int, port: int, flags: int, addresses: bytes) -> bytes:

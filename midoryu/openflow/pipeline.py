@@ -9,7 +9,7 @@ table and a test compares the two.
     in_port = a vport ──────► VPORT:  reactive flows ────► rewrite, tunnel key, output
                               NAT address, port block ───► the uplink's key, its holder
                               miss ─► meter(vport) ──────► controller (simulate)
-    in_port = tunnel port, an uplink's key ─────────────► VPORT, as if it had come in there
+    in_port = tunnel port, an uplink's key ────────────► VPORT, as if come in there
     anything else ──────────► drop
 """
 

@@ -24,8 +24,9 @@ Invariants:
 * Everything that was looked up, found or not, is in the tags.
 
 Fragments: only the first one of a datagram has ports. A walk notes when they were asked
-for (`needs_first`); the engine lends them to the later fragments, and no flow stands for
-any fragment of such a datagram. What is addressed to a device itself is put together.
+for (`needs_first`); the engine lends them to the later fragments, and no flow stands
+for any fragment of such a datagram. What is addressed to a device itself is put
+together.
 
 A router holds a packet against the MTU of the link that it leaves by only where that is
 smaller than the one that it came by (`size`); the flow then checks the size.

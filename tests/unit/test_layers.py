@@ -34,8 +34,8 @@ LAYER_BY_ROOM = {
     "cmd": 7,
     "cli": 7,
     "api": 7,
-    "bench": 7,
     "lab": 7,
+    "bench": 8,
     "neutron": 8,
 }
 CORE_TOP_LAYER = 5
