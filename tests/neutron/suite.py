@@ -89,9 +89,10 @@ class WithNsdb:
         patcher.start()
         self.addCleanup(patcher.stop)  # type: ignore[attr-defined]
         super().setUp()  # type: ignore[misc]
+        self.sync = the_sync()
 
     def tearDown(self) -> None:
-        sync = the_sync()
+        sync = self.sync
         try:
             context = neutron_context.get_admin_context()
             sync.flush(context)

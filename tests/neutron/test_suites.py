@@ -25,7 +25,7 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 from webob import exc as http_exceptions
 
-from tests.neutron.suite import WithNsdb
+from tests.neutron.suite import WithNsdb, the_sync, use_nsdb
 
 L3 = "midoryu.neutron.l3.MidoryuL3Plugin"
 
@@ -35,6 +35,11 @@ class WithMidoryu(WithNsdb):
 
     _mechanism_drivers = ["logger", "test", "midoryu"]
     l3_plugin = L3
+
+    def setUp(self) -> None:
+        # Some of Neutron's classes pass over the one that does this.
+        cfg.CONF.set_override("mechanism_drivers", self._mechanism_drivers, "ml2")
+        super().setUp()
 
 
 class TestBasicGet(WithMidoryu, test_plugin.TestMl2BasicGet):
@@ -95,13 +100,19 @@ class TestSegments(WithMidoryu, test_plugin.TestMultiSegmentNetworks):
 class TestPortBinding(WithMidoryu, test_plugin.TestMl2PortBinding):
     """Bindings, several for one port, too."""
 
+    uncompared = frozenset(("test__bind_port_original_port_set",))
+
 
 class TestPortBindingHost(WithMidoryu, test_plugin.TestMl2PortBindingHost):
     """Bindings by host."""
 
+    _mechanism_drivers = ["logger", "midoryu"]
+
 
 class TestPortBindingVnicType(WithMidoryu, test_plugin.TestMl2PortBindingVnicType):
     """Bindings by kind of interface."""
+
+    _mechanism_drivers = ["logger", "midoryu"]
 
 
 class TestAddressPairs(WithMidoryu, test_plugin.TestMl2AllowedAddressPairs):
@@ -122,10 +133,6 @@ class TestSecurityGroups(
     test_securitygroup.TestSecurityGroups,
 ):
     """Security groups and their rules."""
-
-    def setUp(self) -> None:
-        cfg.CONF.set_override("mechanism_drivers", self._mechanism_drivers, "ml2")
-        super().setUp()
 
 
 class TestRouters(
@@ -153,8 +160,6 @@ class TestRouters(
         self._set_up_with_l3()
 
     def _set_up_with_l3(self) -> None:
-        from tests.neutron.suite import use_nsdb
-
         use_nsdb()
         super(test_l3.L3BaseForIntTests, self).setUp(
             plugin="neutron.tests.unit.extensions.test_l3.TestNoL3NatPlugin",
@@ -166,3 +171,4 @@ class TestRouters(
         test_extensions.setup_extensions_middleware(manager)
         self.l3_inst = directory.get_plugin(plugin_constants.L3)
         self.setup_notification_driver()
+        self.sync = the_sync()
