@@ -140,7 +140,7 @@ def partition(scene: Scene) -> Steps:
 def migration(scene: Scene) -> Steps:
     """A VM moves to another host; for a moment both hosts have its interface."""
     cloud, rng = scene.cloud, scene.rng
-    if not cloud.is_nsdb_up:
+    if not cloud.nsdb.is_up:
         return
     vm = rng.choice(cloud.world.vms)
     old = cloud.place[vm.vport]
@@ -152,7 +152,7 @@ def migration(scene: Scene) -> Steps:
     if not old or not candidates:
         return
     new = rng.choice(candidates)
-    row = cloud.rows[(model.Vport, cloud.world.builder.key(vm.vport))]
+    row = cloud.nsdb.rows[(model.Vport, cloud.world.builder.key(vm.vport))]
     moved = model.Put(replace(row, host=cloud.hosts[new].key))
     early = rng.random() < 0.5
     if early:
@@ -160,7 +160,7 @@ def migration(scene: Scene) -> Steps:
         yield 0.05 * rng.random()
     cloud.place[vm.vport] = ""
     yield 0.02 * rng.random()
-    cloud.change(moved)
+    cloud.nsdb.change(moved)
     if not early:
         yield 0.05 * rng.random()
         cloud.plug(new, vm.vport)
@@ -178,26 +178,26 @@ def drain(scene: Scene) -> Steps:
     name = rng.choice(traffic.upstream)
     traffic.upstream.remove(name)
     others = [world.uplink(g) for g in world.gateways if g != name]
-    cloud.change(*(model.Gone(model.Route, r.key) for r in world.routes[name]))
-    cloud.change(model.Put(b.ingress_set("uplinks", *others)))
+    cloud.nsdb.change(*(model.Gone(model.Route, r.key) for r in world.routes[name]))
+    cloud.nsdb.change(model.Put(b.ingress_set("uplinks", *others)))
     yield 0.15
     yield CALM
     yield rng.random()
     every = [world.uplink(g) for g in world.gateways]
-    cloud.change(model.Put(b.ingress_set("uplinks", *every)))
+    cloud.nsdb.change(model.Put(b.ingress_set("uplinks", *every)))
     yield 0.1
-    cloud.change(*(model.Put(r) for r in world.routes[name]))
+    cloud.nsdb.change(*(model.Put(r) for r in world.routes[name]))
     yield 0.1
     traffic.upstream.append(name)
 
 
 def nsdb_outage(scene: Scene) -> Steps:
     """The NSDB is away; what is written waits."""
-    scene.cloud.nsdb_down()
+    scene.cloud.nsdb.stop()
     yield 0.5
     yield CALM
     yield 2.0 * scene.rng.random()
-    scene.cloud.nsdb_back()
+    scene.cloud.nsdb.start()
 
 
 class Kind(NamedTuple):

@@ -10,7 +10,8 @@ from midoryu.openflow import pipeline
 from midoryu.packet import field
 from midoryu.packet.address import format_ip
 from tests.fabric.frame import QUERY
-from tests.fabric.net import Cloud, Host, InvariantError
+from tests.fabric.machine import Host, InvariantError
+from tests.fabric.net import Cloud
 from tests.fabric.talk import Talk, Traffic
 
 # What hosts must agree about.

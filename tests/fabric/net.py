@@ -6,78 +6,25 @@ Everything random comes from one generator and time is a number, so a seed is a 
 
 from __future__ import annotations
 
-import heapq
 import random
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from midoryu.engine import effect, event
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.engine import Engine
 from midoryu.openflow.flow import PacketOut
 from midoryu.topology import model
+from tests.fabric.database import Database
+from tests.fabric.machine import GRE, STATE, Host, InvariantError, Loop
 from tests.fabric.timed_switch import TimedSwitch
 from tests.fabric.world import World
 from tests.helpers.fake_switch import Output
 
-GRE, STATE = 1, 2
 _SWEEP_S = 1.0
 _JOURNAL_BATCH_S = 0.05
-
-
-class InvariantError(Exception):
-    """Something that must never be."""
-
-
-class Loop:
-    """Events in order of (time, serial)."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._serial = 0
-
-    def at(self, when: float, what: Callable[[], None]) -> None:
-        """Do something at an instant, not before now."""
-        self._serial += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._serial, what))
-
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        """Do something in a while."""
-        self.at(self.now + seconds, what)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        end = self.now + seconds
-        while self._heap and self._heap[0][0] <= end:
-            self.now, _, what = heapq.heappop(self._heap)
-            what()
-        self.now = end
-
-
-class Host:
-    """One host: a switch, and an agent that may be down."""
-
-    def __init__(self, row: model.Host, now: float) -> None:
-        self.name, self.key, self.underlay = row.name, row.key, row.underlay
-        self.ofports: dict[str, int] = {}
-        self.switch = TimedSwitch({GRE, STATE}, now)
-        self.engine: Engine | None = None
-        self.is_up = True
-        """The machine is on."""
-        self.is_switch_up = True
-        self.starts = 0
-        self.life = 0
-        """Changes whenever the agent starts or stops: old events then mean nothing."""
-        self.tick_at: float | None = None
-        self.in_at = 0.0
-        """When the last packet-in under way arrives: they keep their order."""
-        self.nsdb_at = 0.0
-        self.journal: dict[int, tuple[bytes, float]] = {}
-        self.unwritten: deque[tuple[float, effect.JournalWrite]] = deque()
 
 
 class Cloud:
@@ -97,21 +44,28 @@ class Cloud:
         """Share of state packets that come up to 40 ms late."""
         self.cut: set[frozenset[str]] = set()
         self.cut_state: set[frozenset[str]] = set()
-        self.is_nsdb_up = True
-        self._held_writes: list[Callable[[], None]] = []
-        self.rows: dict[tuple[type, Any], Any] = {}
         self.hosts: dict[str, Host] = {}
         for row in world.builder.rows:
             if isinstance(row, model.Host):
                 self.hosts[row.name] = Host(row, self.loop.now)
         self._by_underlay = {host.underlay: host for host in self.hosts.values()}
         by_key = {host.key: host for host in self.hosts.values()}
+        rows = [
+            row for row in world.builder.rows if not isinstance(row, model.VportStatus)
+        ]
+        self.nsdb = Database(
+            rows,
+            self.hosts.values(),
+            self.handle,
+            loop=self.loop,
+            rng=rng,
+            counts=self.counts,
+            # Few, and one has the ports that the VMs use themselves: they get scarce.
+            blocks=2 * len(world.vm_hosts),
+        )
         self.place: dict[str, str] = {}
         """Vport -> host where its machine runs now; "" for nowhere."""
-        for row in world.builder.rows:
-            if isinstance(row, model.VportStatus):
-                continue
-            self.rows[(type(row), row.key)] = row
+        for row in rows:
             if isinstance(row, model.Vport) and row.host and not row.peer:
                 self.plug(by_key[row.host].name, row.iface_id)
                 self.place[row.iface_id] = by_key[row.host].name
@@ -143,7 +97,7 @@ class Cloud:
             host.journal.clear()
         entries = tuple((entry, now - at) for entry, at in host.journal.values())
         self.handle(host, event.JournalRead(entries))
-        whats = [partial(self._read_nsdb, host, host.life)]
+        whats = [partial(self.nsdb.read, host, host.life)]
         if host.is_switch_up:
             whats.append(partial(self._connect_switch, host, host.life))
         self.rng.shuffle(whats)
@@ -216,7 +170,7 @@ class Cloud:
                 self._packet_out(host, packet_out)
         for row in effects.nsdb_writes:
             delay = 0.001 + 0.01 * self.rng.random()
-            self.loop.after(delay, partial(self._write, host, host.life, row))
+            self.loop.after(delay, partial(self.nsdb.write, host, host.life, row))
         if effects.deadline is not None and (
             host.tick_at is None or effects.deadline < host.tick_at
         ):
@@ -337,104 +291,3 @@ class Cloud:
                 host.underlay,
             )
             self.loop.after(delay, what)
-
-    # NSDB.
-
-    def change(self, *changes: model.Change) -> None:
-        """Commit changes of rows; every agent hears of them a little later."""
-        if not self.is_nsdb_up:
-            self._held_writes.append(partial(self.change, *changes))
-            return
-        for one in changes:
-            if isinstance(one, model.Put):
-                self.rows[(type(one.row), one.row.key)] = one.row
-            else:
-                self.rows.pop((one.kind, one.key), None)
-        for host in self.hosts.values():
-            delay = 0.001 + 0.03 * self.rng.random()
-            host.nsdb_at = max(host.nsdb_at, self.loop.now + delay)
-            what = partial(self._hear, host, host.life, tuple(changes))
-            self.loop.at(host.nsdb_at, what)
-
-    def nsdb_down(self) -> None:
-        """Stop the NSDB: writes and reads wait."""
-        self.is_nsdb_up = False
-        for host in self.hosts.values():
-            self.handle(host, event.NsdbDisconnected())
-
-    def nsdb_back(self) -> None:
-        """Let the NSDB answer again."""
-        self.is_nsdb_up = True
-        held, self._held_writes = self._held_writes, []
-        for what in held:
-            what()
-
-    def _hear(self, host: Host, life: int, changes: tuple[model.Change, ...]) -> None:
-        if host.life == life and host.engine is not None:
-            self.handle(host, event.TopologyChanged(changes))
-
-    def _read_nsdb(self, host: Host, life: int) -> None:
-        if host.life != life:
-            return
-        if not self.is_nsdb_up:
-            self._held_writes.append(partial(self._read_nsdb, host, life))
-            return
-        changes = tuple(model.Put(row) for row in self.rows.values())
-        self.handle(host, event.TopologyChanged(changes))
-
-    def _write(self, host: Host, life: int, write: effect.NsdbWrite) -> None:
-        if host.life != life:
-            return
-        if not self.is_nsdb_up:
-            self._held_writes.append(partial(self._write, host, life, write))
-            return
-        if isinstance(write, effect.LeaseBlock) and self.rng.random() < 0.1:
-            # Another host took the block that the rim had picked: it picks again.
-            self.counts["lease races lost"] += 1
-            self.loop.after(0.02, partial(self._write, host, life, write))
-            return
-        change = self._changed(host, write)
-        if change is None:
-            self.handle(host, event.WriteRefused(write, "taken by another host"))
-        else:
-            self.change(*change)
-
-    def _changed(
-        self, host: Host, write: effect.NsdbWrite
-    ) -> list[model.Change] | None:
-        """Return the changes that a write makes; None where it is refused."""
-        if isinstance(write, effect.LeaseBlock):
-            return self._lease(host, write)
-        if isinstance(write, effect.ReleaseBlock):
-            key = f"lease/{write.router}/{write.address}/{write.block}"
-            return [model.Gone(model.Lease, key)]
-        if isinstance(write, effect.LearnMac):
-            key = f"mac/{write.network}/{write.mac}"
-            row: Any = model.MacEntry(key, write.network, write.mac, write.vport)
-        elif isinstance(write, effect.LearnNeighbor):
-            key = f"neighbor/{write.router}/{write.address}"
-            row = model.Neighbor(key, write.router, write.address, write.mac)
-        elif isinstance(write, effect.SetVportStatus):
-            old = self.rows.get((model.VportStatus, write.vport))
-            if not write.up and old is not None and old.host != host.key:
-                return []
-            row = model.VportStatus(write.vport, host.key, write.up)
-        else:
-            return []
-        return [model.Put(row)]
-
-    def _lease(self, host: Host, write: effect.LeaseBlock) -> list[model.Change] | None:
-        taken = {
-            row.block
-            for (kind, _), row in self.rows.items()
-            if kind is model.Lease and row.address == write.address
-        }
-        # Few, and one has the ports that the VMs use themselves: ports get scarce.
-        count = 2 * len(self.world.vm_hosts)
-        free = [block for block in range(625, 625 + count) if block not in taken]
-        if not free:
-            return None
-        block = self.rng.choice(free)
-        key = f"lease/{write.router}/{write.address}/{block}"
-        row = model.Lease(key, write.router, write.address, block, host.key)
-        return [model.Put(row)]

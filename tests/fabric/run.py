@@ -11,7 +11,8 @@ from functools import partial
 
 from tests.fabric import judge
 from tests.fabric.disturbance import CALM, KINDS, Kind, Scene, Steps
-from tests.fabric.net import Cloud, InvariantError
+from tests.fabric.machine import InvariantError
+from tests.fabric.net import Cloud
 from tests.fabric.talk import RTO_S, TRIES, Traffic
 from tests.fabric.world import make_world
 

@@ -18,7 +18,8 @@ from midoryu.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from midoryu.state.connection import FourTuple, reverse
 from tests.fabric import frame
 from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark
-from tests.fabric.net import Cloud, InvariantError
+from tests.fabric.machine import InvariantError
+from tests.fabric.net import Cloud
 from tests.fabric.world import DNAT4, FLOATING4, SERVERS4, SERVERS6, Vm
 
 RTO_S = 0.04
