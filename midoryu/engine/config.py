@@ -30,7 +30,7 @@ class EngineConfig:
     """Packet-ins per second that one vport may cause."""
     vport_burst: int = 1000
     """Packets above the rate that are let through at once."""
-    gateway_return: str = "classic"
+    gateway_return: str = "holder"
     """Who translates answers to masqueraded connections: `holder`, the host that leased
     the port, or `classic`, the gateway."""
     vport_storm_pps: int = 0
