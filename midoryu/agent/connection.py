@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket as sockets
+import struct
 from collections import deque
 from socket import SHUT_RDWR
-from typing import Any, Final, Protocol
+from typing import Any, Final, Optional, Protocol
 
 from midoryu.agent.framework import DEAD, MAIN, controller, hub, ofp_event
 from midoryu.agent.framework import ofproto_parser as parser
@@ -35,6 +37,13 @@ _FEW_BYTES: Final = 4096
 # has more to do than it can.
 _MAX_BACKLOG: Final = 1024
 _TAKE_BYTES: Final = 256 << 10
+# While packets wait for their turns, what they cause must not wait before the switch,
+# where it goes in the order in which it came: an echo request follows each batch, and
+# so many may lack their answer. A switch that does not answer is waited for this long.
+_CREDIT: Final = 3
+_CREDIT_WAIT_S: Final = 0.1
+_ECHO_REPLY: Final = 3
+_MARK: Final = struct.pack(">BBHI4s", 4, 2, 12, 0, b"turn")
 # Receives that may follow each other while other green threads wait.
 _TURNS: Final = 8
 _OURS: Final = frozenset(
@@ -77,6 +86,7 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         self._pending_bytes = 0
         self._wake = hub.Event()
         self._turns = Turns(_MAX_BACKLOG)
+        self._unanswered = 0
         super().__init__(socket, address)
 
     def set_state(self, state: str) -> None:
@@ -145,12 +155,13 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         self.socket.settimeout(None)
         try:
             while self.state != DEAD:
-                data = self._more() if self._turns else self.socket.recv(_RECEIVE_BYTES)
-                if not data and not self._turns:
+                data = self._receive()
+                if data is None:
                     break
                 if self._turns or len(data) > _FEW_BYTES:
                     buffer = self._sort(buffer + data)
-                    self._take_turns()
+                    if self._unanswered < _CREDIT:
+                        self._take_turns()
                 else:
                     buffer = self._consume(buffer + data)
                 turn += 1
@@ -163,6 +174,28 @@ class Connection(controller.Datapath):  # type: ignore[misc]
         finally:
             self.close()
             self.socket.close()
+
+    def _receive(self) -> Optional[bytes]:
+        """Take what is there; wait where nothing can be done meanwhile.
+
+        Returns:
+            None at the end of the connection.
+        """
+        if self._turns and self._unanswered < _CREDIT:
+            return self._more()
+        data: bytes
+        if not self._turns:
+            data = self.socket.recv(_RECEIVE_BYTES)
+            return data or None
+        self.socket.settimeout(_CREDIT_WAIT_S)
+        try:
+            data = self.socket.recv(_RECEIVE_BYTES)
+        except sockets.timeout:
+            self._unanswered = 0
+            return b""
+        finally:
+            self.socket.settimeout(None)
+        return data or None
 
     def _more(self) -> bytes:
         """Take what has come meanwhile, without waiting for any."""
@@ -185,7 +218,11 @@ class Connection(controller.Datapath):  # type: ignore[misc]
                 return b""
             if size - start < length:
                 break
-            add(buffer[start : start + length])
+            message = buffer[start : start + length]
+            if message[1] == _ECHO_REPLY and message[8:] == _MARK[8:]:
+                self._unanswered = max(self._unanswered - 1, 0)
+            else:
+                add(message)
             start += length
         for port, count in self._turns.take_shed().items():
             self._owner.shed(port, count)
@@ -200,6 +237,8 @@ class Connection(controller.Datapath):  # type: ignore[misc]
                 break
             self._handle(message)
         self._owner.flush()
+        self._unanswered += 1
+        self.send(_MARK)
 
     def _let_drain(self) -> None:
         """Stop reading while the switch does not; the send loop bounds the wait."""
@@ -227,6 +266,8 @@ class Connection(controller.Datapath):  # type: ignore[misc]
     def _handle(self, message: bytes) -> None:
         if self.state == MAIN and message[1] in _OURS and message[0] == 4:
             self._owner.receive(self, message[1], message)
+        elif message[1] == _ECHO_REPLY and message[8:] == _MARK[8:]:
+            self._unanswered = max(self._unanswered - 1, 0)
         else:
             self._framework(message)
 

@@ -48,6 +48,9 @@ def connection() -> Connection:
     made._owner = Owner()
     made._served = False
     made._turns = Turns(1024)
+    made._unanswered = 0
+    made.sent = []
+    made.send = made.sent.append
     made.ofp_brick = Brick()
     made.state = MAIN
     made.close = lambda: setattr(made, "state", DEAD)
@@ -103,6 +106,22 @@ def test_a_flood_at_one_port_takes_turns_with_the_others(connection) -> None:
     assert len(connection._owner.messages) == 16
     assert connection._owner.flushes == 1
     assert connection._owner.shed_packets == {}
+
+
+def test_the_switch_is_asked_after_each_batch_and_its_answer_counts(connection) -> None:
+    connection._sort(packet_in(7) * 100)
+    connection._take_turns()
+    connection._take_turns()
+    (question, _) = connection.sent
+    answer = question[:1] + b"\x03" + question[2:]
+
+    assert connection._unanswered == 2
+    connection._sort(answer)
+    assert connection._unanswered == 1
+    connection._consume(answer)
+    assert connection._unanswered == 0
+    connection._consume(answer)
+    assert connection._unanswered == 0
 
 
 def test_packets_that_are_left_out_are_told_by_port(connection) -> None:
