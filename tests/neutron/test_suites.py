@@ -12,7 +12,6 @@ from neutron.tests.unit.extensions import (
     test_extraroute,
     test_l3,
     test_l3_ext_gw_mode,
-    test_securitygroup,
 )
 from neutron.tests.unit.plugins.ml2 import (
     test_ext_portsecurity,
@@ -127,11 +126,7 @@ class TestMl2Segments(WithMidoryu, test_plugin.TestML2Segments):
     """Dynamic segments."""
 
 
-class TestSecurityGroups(
-    WithMidoryu,
-    test_security_group.Ml2SecurityGroupsTestCase,
-    test_securitygroup.TestSecurityGroups,
-):
+class TestSecurityGroups(WithMidoryu, test_security_group.TestMl2SecurityGroups):
     """Security groups and their rules."""
 
 
