@@ -53,6 +53,10 @@ class _Model(NamedTuple):
 
     fields: int
     values: tuple[int, ...]
+    peer_at: int
+    """Where the peer's address is among the values."""
+    peers: tuple[int, int]
+    """Peers for which the same happens, first and last address."""
     port_at: int
     """Where the NAT port is among the values."""
     before: tuple[Action, ...]
@@ -85,13 +89,16 @@ def prepare(
         connection.ingress_vport,
         connection.ip_proto,
         source,
-        destination,
         port,
         simulation.headers.eth_dst,
         connection.translations[-1].address,
     )
     model = core.replays.answers.get(ends)
-    if isinstance(model, _Model) and len(connection.translations) == 1:
+    if (
+        isinstance(model, _Model)
+        and len(connection.translations) == 1
+        and model.peers[0] <= destination <= model.peers[1]
+    ):
         return _sibling(core, model, simulation, connection_id, now)
     return _simulated(core, simulation, connection_id, now, ends=ends)
 
@@ -141,7 +148,7 @@ def _simulated(
     match = translation.match_of(answer, in_port, tunnel_key=tunnel_key)
     actions = translation.rewrites(answer) + outputs.actions
     tags = frozenset(answer.tags).union(outputs.tags)
-    model = _model(answer, match, actions, tags)
+    model = _model(core, answer, match, actions, tags)
     if model is not None and len(found.connection.translations) == 1:
         if len(core.replays.answers) >= _MAX_MODELS:
             core.replays.answers.clear()
@@ -151,7 +158,11 @@ def _simulated(
 
 
 def _model(
-    answer: Simulation, match: Match, actions: tuple[Action, ...], tags: frozenset[Tag]
+    core: Core,
+    answer: Simulation,
+    match: Match,
+    actions: tuple[Action, ...],
+    tags: frozenset[Tag],
 ) -> Union[_Model, None]:
     """Make a model of an answer, None where a port may have decided something."""
     walk, headers = answer.walk, answer.packet.headers
@@ -166,15 +177,24 @@ def _model(
         headers.l4_dst,
     ):
         return None
+    if not match.fields & field.IP_SRC:
+        return None
+    rows = tags - {keys[0]}
+    peers = core.replays.alike(core.topology, rows, headers.ip_src)
+    if peers is None:
+        peers = headers.ip_src, headers.ip_src
+    peer_at = bin(match.fields & (field.IP_SRC - 1)).count("1")
     port_at = bin(match.fields & (field.L4_DST - 1)).count("1")
     return _Model(
         match.fields,
         match.values,
+        peer_at,
+        peers,
         port_at,
         actions[: at[0]],
         actions[at[0] + 1 :],
         cast(StateKey, keys[0]),
-        tags - {keys[0]},
+        rows,
     )
 
 
@@ -186,7 +206,8 @@ def _sibling(
     now: float,
 ) -> Union[Entry, None]:
     port, at = simulation.headers.l4_src, model.port_at
-    key = (*model.key[:-1], port)
+    peer = simulation.headers.ip_dst
+    key = (*model.key[:2], peer, *model.key[3:-1], port)
     hit = core.connections.find(key)
     if hit is None or hit.connection.id != connection_id:
         return None
@@ -195,7 +216,13 @@ def _sibling(
     actions = model.before
     if own != port:
         actions += ((flow.SET_L4_DST, own, proto),)
-    values = (*model.values[:at], port, *model.values[at + 1 :])
+    values = (
+        *model.values[: model.peer_at],
+        peer,
+        *model.values[model.peer_at + 1 : at],
+        port,
+        *model.values[at + 1 :],
+    )
     made = _flow(core, Match(model.fields, values), actions + model.after, proto)
     return _entry(core, made, frozenset((key,)), connection_id, now, model.tags)
 

@@ -377,24 +377,41 @@ class Replays:
         headers = simulation.packet.headers
         if _may_answer(simulation, topology, devices):
             return None
-        named = {part for tag in tags for part in tag}
-        bounds: list[_Bounds] = []
-        for address in (headers.ip_src, headers.ip_dst):
-            if address in named or any(a <= address <= b for a, b in _SPECIAL):
-                bounds.append((address, address))
-                continue
-            first, last = _narrow(_SPECIAL_EDGES, address, (0, _ADDRESS_MAX))
-            for device in devices:
-                edges = self._edges_of(topology, device)
-                first, last = _narrow(edges, address, (first, last))
-            for chain in chains:
-                edges = self._chain_edges_of(topology, chain)
-                first, last = _narrow(edges, address, (first, last))
-            for vport in vports:
-                edges = _edges(_addresses(topology.vport(vport)))
-                first, last = _narrow(edges, address, (first, last))
-            bounds.append((first, last))
+        bounds = [
+            self._bounds(topology, tags, address)
+            for address in (headers.ip_src, headers.ip_dst)
+        ]
         return Template(simulation, lookups, tags, bounds[0], bounds[1])
+
+    def alike(
+        self, topology: Topology, tags: frozenset[Tag], address: int
+    ) -> Union[_Bounds, None]:
+        """Return between which addresses none is that what is tagged tells apart.
+
+        None where a device does what nobody has thought of here.
+        """
+        if not _are_plain(topology, keys_of(tags)[0]):
+            return None
+        return self._bounds(topology, tags, address)
+
+    def _bounds(
+        self, topology: Topology, tags: frozenset[Tag], address: int
+    ) -> _Bounds:
+        devices, chains, vports = keys_of(tags)
+        named = {part for tag in tags for part in tag}
+        if address in named or any(a <= address <= b for a, b in _SPECIAL):
+            return address, address
+        first, last = _narrow(_SPECIAL_EDGES, address, (0, _ADDRESS_MAX))
+        for device in devices:
+            edges = self._edges_of(topology, device)
+            first, last = _narrow(edges, address, (first, last))
+        for chain in chains:
+            edges = self._chain_edges_of(topology, chain)
+            first, last = _narrow(edges, address, (first, last))
+        for vport in vports:
+            edges = _edges(_addresses(topology.vport(vport)))
+            first, last = _narrow(edges, address, (first, last))
+        return first, last
 
     def _edges_of(self, topology: Topology, device: int) -> list[int]:
         edges = self._edges.get(device)

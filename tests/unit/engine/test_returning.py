@@ -14,7 +14,15 @@ from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.state.connection import Connection, Phase
 from midoryu.topology.model import Neighbor
-from tests.helpers.bench import GATEWAY_MAC, GRE, NAT, Bench, installed, office
+from tests.helpers.bench import (
+    GATEWAY_MAC,
+    GRE,
+    NAT,
+    OUTSIDE,
+    Bench,
+    installed,
+    office,
+)
 
 OTHER_UPLINK_MAC = "02:cc:00:00:00:02"
 
@@ -32,9 +40,11 @@ def bench(**config: Any) -> Bench:
     return one
 
 
-def connect(one: Bench, sport: int = 40000) -> tuple[list[Flow], Connection]:
+def connect(
+    one: Bench, sport: int = 40000, dst: str = OUTSIDE
+) -> tuple[list[Flow], Connection]:
     before = {connection.id for connection in one.core.connections}
-    made = installed(one.send("web/vm1", one.frame(sport=sport)))
+    made = installed(one.send("web/vm1", one.frame(sport=sport, dst=dst)))
     (record,) = (c for c in one.core.connections if c.id not in before)
     return made, record
 
@@ -71,10 +81,11 @@ def test_siblings_have_flows_of_the_same_kind() -> None:
 
 def test_a_sibling_is_what_a_simulation_makes() -> None:
     one, other = bench(), bench()
-    for n in range(5):
-        made, _ = connect(one, 40000 + n)
+    for n in range(8):
+        peer = f"198.51.{n % 3}.{n}"
+        made, _ = connect(one, 40000 + n, peer)
         other.core.replays.answers.clear()
-        alone, _ = connect(other, 40000 + n)
+        alone, _ = connect(other, 40000 + n, peer)
         assert returning(made).match == returning(alone).match
         assert returning(made).actions == returning(alone).actions
 
