@@ -186,9 +186,9 @@ class Engine:
             packet_lane.ask(core, neighbor, effects, now)
 
     def _deadline(self, now: float) -> float:
+        """Return when something is due, whatever it is."""
         core = self._core
-        deadlines = [self._next_touch]
-        for deadline in (
+        due = (
             core.waiting.deadline(),
             core.unsolicited.deadline(),
             core.held.deadline(),
@@ -200,28 +200,20 @@ class Engine:
             core.snooping.deadline(),
             advertiser.deadline(core),
             block_exceptions.deadline(core, now),
-        ):
-            if deadline is not None:
-                deadlines.append(deadline)
-        if core.replicator is not None:
-            due = core.replicator.deadline()
-            if due is not None:
-                deadlines.append(due)
-        again = questions.deadline(core, now)
-        if again is not None:
-            deadlines.append(again)
-        if core.to_touch:
-            deadlines.append(now + state_lane.TOUCH_PAUSE_S)
-        if core.orphans:
-            deadlines.append(core.adopt_at)
-        if core.found_base:
-            deadlines.append(max(core.tidy_at, now + 0.1))
-        if core.old_leases:
-            deadlines.append(now + 0.1)
-        if len(core.waiting):
-            deadlines.append(now + packet_lane.ASK_INTERVAL_S)
+            core.replicator.deadline() if core.replicator is not None else None,
+            questions.deadline(core, now),
+            now + state_lane.TOUCH_PAUSE_S if core.to_touch else None,
+            core.adopt_at if core.orphans else None,
+            max(core.tidy_at, now + 0.1) if core.found_base else None,
+            now + 0.1 if core.old_leases else None,
+            now + packet_lane.ASK_INTERVAL_S if len(core.waiting) else None,
+        )
+        first = min(
+            (instant for instant in due if instant is not None),
+            default=self._next_touch,
+        )
         # Records are aged in batches: a late end costs nothing, a busy loop does.
-        return max(min(deadlines), now + 0.005)
+        return max(min(first, self._next_touch), now + 0.005)
 
 
 def _switch_disconnected(core: Core, _: object, effects: Effects, __: float) -> None:

@@ -65,6 +65,7 @@ ICMP_ERROR_BYTES: Final = 576
 ICMPV6_ERROR_BYTES: Final = 1280
 # RFC 1812, section 4.3.2.5: errors go with precedence "internetwork control".
 ICMP_ERROR_TOS: Final = 0xC0
+_TOS_BITS: Final = 0x1E
 # RFC 791: don't fragment.
 _DONT_FRAGMENT: Final = 0x4000
 # RFC 4861, section 4.4: router, solicited, override.
@@ -205,7 +206,9 @@ def icmp_error(
         return ethernet + _icmpv6(ip_src, ip_dst, message)
     quote = whole[: ICMP_ERROR_BYTES - 28]
     message = _summed(_ICMP(icmp_type, code, 0, min(mtu, 0xFFFF)) + quote)
-    return ethernet + _ipv4(ip_src, ip_dst, ICMP, message, tos=ICMP_ERROR_TOS)
+    # RFC 1812, section 4.3.2.5: network control, with the sender's type of service.
+    tos = ICMP_ERROR_TOS | packet.headers.ip_tos & _TOS_BITS
+    return ethernet + _ipv4(ip_src, ip_dst, ICMP, message, tos=tos)
 
 
 def echo_reply(packet: Packet, *, mac_src: int, mac_dst: int) -> bytes:

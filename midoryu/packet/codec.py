@@ -20,10 +20,14 @@ from midoryu.packet.protocol import (
     ETH_IPV4,
     ETH_IPV6,
     ETH_VLAN,
+    EXTENSIONS,
     FRAG_FIRST,
     FRAG_LATER,
     ICMP,
     ICMPV6,
+    IPV6_AUTHENTICATION,
+    IPV6_FRAGMENT,
+    MAX_EXTENSIONS,
     SCTP,
     TCP,
     UDP,
@@ -39,18 +43,6 @@ ETH_NO_TYPE: Final = 0x05FF
 _SNAP: Final = b"\xaa\xaa\x03\x00\x00\x00"
 # ovs-fields(7), vlan_tci: this bit says that there is a tag.
 VLAN_PRESENT: Final = 0x1000
-
-# RFC 8200, section 4; RFC 4302 (authentication header).
-_HOP_BY_HOP: Final = 0
-_ROUTING: Final = 43
-_FRAGMENT: Final = 44
-_AUTHENTICATION: Final = 51
-_DESTINATION: Final = 60
-_EXTENSIONS: Final = frozenset(
-    (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION)
-)
-# More than any honest packet has (RFC 8200, section 4.1 recommends each once).
-_MAX_EXTENSIONS: Final = 8
 
 _ETHERNET: Final = Struct("!HIHIH").unpack_from
 _ETHERNET_LENGTH: Final = 14
@@ -214,7 +206,7 @@ def _ipv6(packet: Packet, headers: Headers, l3: int) -> None:
     packet.l3 = l3
     packet.l3_length = length
     l4, end = l3 + _IPV6_LENGTH, l3 + length
-    if proto in _EXTENSIONS:
+    if proto in EXTENSIONS:
         l4 = _extensions(packet, l4, end)
     if l4:
         _l4(packet, headers, l4, end)
@@ -243,30 +235,30 @@ def _check_ipv6_addresses(src: int, dst: int, l3: int) -> None:
 def _extensions(packet: Packet, offset: int, end: int) -> int:
     """Walk IPv6 extension headers; return the layer 4 offset, 0 in later fragments."""
     frame, proto = packet.frame, packet.ip_proto
-    for _ in range(_MAX_EXTENSIONS):
-        if proto not in _EXTENSIONS:
+    for _ in range(MAX_EXTENSIONS):
+        if proto not in EXTENSIONS:
             packet.ip_proto = proto
             return offset
         if offset + 8 > end:
             raise DecodeError(f"IPv6 extension header at byte {offset}: cut")
         following, length = frame[offset], 8
-        if proto == _FRAGMENT:
+        if proto == IPV6_FRAGMENT:
             position = _TAG(frame, offset)[1]
             if position & 0xFFF8:
                 # As OVS does: the protocol of a later fragment is "fragment".
-                packet.ip_proto, packet.ip_frag = _FRAGMENT, FRAG_LATER
+                packet.ip_proto, packet.ip_frag = IPV6_FRAGMENT, FRAG_LATER
                 return 0
             if position & 1:
                 packet.ip_frag = FRAG_FIRST
-        elif proto == _AUTHENTICATION:
+        elif proto == IPV6_AUTHENTICATION:
             length = (frame[offset + 1] + 2) << 2
         else:
             length = (frame[offset + 1] + 1) << 3
         proto, offset = following, offset + length
         if offset > end:
             raise DecodeError(f"IPv6 extension header ends at byte {offset}: cut")
-    if proto in _EXTENSIONS:
-        raise DecodeError(f"IPv6 extension headers: more than {_MAX_EXTENSIONS}")
+    if proto in EXTENSIONS:
+        raise DecodeError(f"IPv6 extension headers: more than {MAX_EXTENSIONS}")
     packet.ip_proto = proto
     return offset
 

@@ -15,11 +15,15 @@ from midoryu.packet.address import V4_MAPPED, is_multicast_ip, is_v4
 from midoryu.packet.checksum import ones_sum
 from midoryu.packet.packet import Embedded, Packet
 from midoryu.packet.protocol import (
+    EXTENSIONS,
     FRAG_NONE,
     ICMP,
     ICMPV6,
     ICMPV6_ECHO_REPLY,
     ICMPV6_ECHO_REQUEST,
+    IPV6_AUTHENTICATION,
+    IPV6_FRAGMENT,
+    MAX_EXTENSIONS,
     ND_ADVERTISEMENT,
     ND_ROUTER_SOLICITATION,
     ND_SOLICITATION,
@@ -102,8 +106,34 @@ def _quoted_v6(packet: Packet) -> Embedded | None:
     src, dst = int.from_bytes(src_bytes, "big"), int.from_bytes(dst_bytes, "big")
     if first >> 28 != 6 or is_v4(src) or is_v4(dst):
         return None
-    quoted = Embedded(src, dst, proto, 0, 0, 0, l3, l3 + 40)
+    proto, l4 = _behind_extensions(packet.frame, proto, l3 + 40, end)
+    if not l4:
+        return None
+    quoted = Embedded(src, dst, proto, 0, 0, 0, l3, l4)
     return _quoted_l4(packet.frame, quoted, end)
+
+
+def _behind_extensions(frame: bytes, proto: int, at: int, end: int) -> tuple[int, int]:
+    """Skip extension headers of a quote: (protocol, offset); 0, 0 where it is cut.
+
+    A later fragment has nothing behind them that tells its connection.
+
+    Source: RFC 8200, section 4; RFC 4302, section 2.2 (authentication header).
+    """
+    for _ in range(MAX_EXTENSIONS):
+        if proto not in EXTENSIONS:
+            break
+        if at + 8 > end:
+            return 0, 0
+        length = (frame[at + 1] + 1) << 3
+        if proto == IPV6_FRAGMENT:
+            if _PORTS(frame, at)[1] & 0xFFF8:
+                return 0, 0
+            length = 8
+        elif proto == IPV6_AUTHENTICATION:
+            length = (frame[at + 1] + 2) << 2
+        proto, at = frame[at], at + length
+    return (0, 0) if proto in EXTENSIONS else (proto, at)
 
 
 def _quoted_l4(frame: bytes, quoted: Embedded, end: int) -> Embedded | None:

@@ -52,6 +52,13 @@ ND_ROUTER_ADVERTISEMENT: Final = 134
 ND_SOLICITATION: Final = 135
 ND_ADVERTISEMENT: Final = 136
 
+# RFC 8200, section 4; RFC 4302 (authentication header).
+IPV6_FRAGMENT: Final = 44
+IPV6_AUTHENTICATION: Final = 51
+EXTENSIONS: Final = frozenset((0, 43, IPV6_FRAGMENT, IPV6_AUTHENTICATION, 60))
+# More than any honest packet has (RFC 8200, section 4.1 recommends each once).
+MAX_EXTENSIONS: Final = 8
+
 # RFC 9293, section 3.1.
 TCP_FIN: Final = 0x01
 TCP_SYN: Final = 0x02

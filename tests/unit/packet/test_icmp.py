@@ -53,6 +53,40 @@ def test_an_icmpv6_error_shows_what_it_quotes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("extensions", "length"),
+    [
+        (b"\x06\0\1\4\0\0\0\0", 8),  # destination options, then TCP
+        (b"\x06\0\0\1\0\0\0\7", 8),  # the first fragment
+        (b"\x33\0\1\4\0\0\0\0\x06\4" + bytes(22), 32),  # options, authentication
+    ],
+)
+def test_a_quote_is_read_behind_its_extension_headers(
+    extensions: bytes, length: int
+) -> None:
+    plain = quote("fd00::1", "fd00::5")
+    first = {0x06: b"\x3c", 0x33: b"\x3c"}[extensions[0]]
+    first = b"\x2c" if extensions[3] == 1 else first
+    quoted = plain[:6] + first + plain[7:40] + extensions + plain[40:]
+    embedded = decode(frames.icmp_error(quoted, "fd00::9", "fd00::1")).embedded
+    assert embedded is not None
+    assert (embedded.ip_proto, embedded.l4_src, embedded.l4_dst) == (TCP, 3000, 80)
+    assert (embedded.l3, embedded.l4) == (62, 102 + length)
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [b"\x06\0\0\x09\0\0\0\7", b"\x06\x20\0\0\0\0\0\0", b"\x3c\0\0\0\0\0\0\0" * 9],
+    ids=["later fragment", "cut", "too many"],
+)
+def test_a_quote_without_its_ports_is_none(extensions: bytes) -> None:
+    plain = quote("fd00::1", "fd00::5")
+    first = b"\x2c" if extensions[3] == 9 else b"\x3c"
+    quoted = plain[:6] + first + plain[7:40] + extensions + plain[40:]
+    frame = frames.icmp_error(quoted, "fd00::9", "fd00::1")
+    assert decode(frame).embedded is None
+
+
+@pytest.mark.parametrize(
     ("quoted", "ends", "proto", "kind"),
     [
         (frames.icmp_echo(identifier=9), (), ICMP, 8),
