@@ -282,18 +282,35 @@ def hear(
     """Take answers to own looks; return what the device says to them."""
     emissions: list[Emission] = []
     for answer in answers:
-        watch = core.health.by_record.get(answer.id)
+        watch = _watch_of(core, answer.id)
         attempt = watch.attempt if watch is not None else None
         if watch is None or attempt is None or watch.way is None:
-            continue
-        current = watch.records.get(watch.source_port)
-        if current is None or current.id != answer.id:
             continue
         verdict = probe.hear(attempt, answer)
         emissions += [_say(watch, segment) for segment in verdict.segments]
         if verdict.healthy is not None:
             _judge(core, watch, verdict.healthy, effects, now)
     return tuple(emissions)
+
+
+def _watch_of(core: Core, record_id: int) -> Union[Watch, None]:
+    """Return whose look an answer belongs to, by the record that it came back by.
+
+    The member's host may still have the record of this host's agent before its restart,
+    for the same addresses and ports.
+    """
+    watch = core.health.by_record.get(record_id)
+    if watch is not None:
+        current = watch.records.get(watch.source_port)
+        return watch if current is not None and current.id == record_id else None
+    old = core.connections.get(record_id)
+    if old is None or old.owner != core.host:
+        return None
+    for watch in core.health.watches.values():
+        current = watch.records.get(watch.source_port)
+        if current is not None and current.original == old.original:
+            return watch
+    return None
 
 
 def _say(watch: Watch, segment: Segment) -> Emission:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One machine floods with what is refused; others open connections as ever."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Callable
+
+import pytest
+
+from midoryu.lab.lab import Lab
+from midoryu.packet.checksum import internet_checksum
+from tests.functional.lab_tools import LABS, LabMaker, wait
+
+FAR = "10.0.1.21"
+PORT = 9000
+BAD_MAC = bytes.fromhex("020000000111")
+FAR_MAC = bytes.fromhex("020000000121")
+# Frames of a flood; they are sent over and over at about this rate.
+FRAMES, RATE_PPS = 20_000, 8_000
+
+ECHO = f"""
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", {PORT}))
+while True:
+    data, client = server.recvfrom(100)
+    server.sendto(data, client)
+"""
+# Each try has a socket, hence a port and a connection, of its own.
+ASK = """
+import json, socket, sys, time
+took = []
+for _ in range(int(sys.argv[2])):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(1.0)
+    began = time.perf_counter()
+    client.sendto(b"hello", (sys.argv[1], 9000))
+    try:
+        client.recv(100)
+        took.append(time.perf_counter() - began)
+    except OSError:
+        took.append(None)
+    time.sleep(0.02)
+print(json.dumps(took))
+"""
+FLOOD = """
+import socket, sys, time
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind((sys.argv[1], 0))
+rate = float(sys.argv[2])
+frames = [bytes.fromhex(line) for line in sys.stdin]
+print("ready", flush=True)
+began, sent = time.monotonic(), 0
+while True:
+    due = int((time.monotonic() - began) * rate)
+    while sent < due:
+        raw.send(frames[sent % len(frames)])
+        sent += 1
+    time.sleep(0.002)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(module_lab: LabMaker) -> Iterator[Lab]:
+    made = module_lab(LABS / "fairness.yaml")
+    serving = made.popen("far", [sys.executable, "-c", ECHO])
+    assert wait(lambda: f":{PORT}" in made.exec("far", "ss -Hlnu").stdout)
+    ask(made, 10)
+    yield made
+    serving.terminate()
+    serving.wait()
+
+
+def ask(lab: Lab, count: int, machine: str = "good") -> list[float]:
+    """Open connections; return how long each first answer took, in milliseconds."""
+    command = [sys.executable, "-c", ASK, FAR, str(count)]
+    took = json.loads(lab.exec(machine, command, timeout=120.0).stdout)
+    assert None not in took, took
+    return [one * 1000 for one in took]
+
+
+@contextmanager
+def flooding(lab: Lab, frames: list[bytes]) -> Iterator[None]:
+    """Let the bad machine send frames, again and again, at the rate above."""
+    command = [sys.executable, "-c", FLOOD, "eth0", str(RATE_PPS)]
+    child = lab.popen("bad", command, stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        child.stdin.write("".join(f"{frame.hex()}\n" for frame in frames))
+        child.stdin.close()
+        # The lab's own end of it would close it again.
+        child.stdin = None
+        assert "ready" in child.stdout.readline()
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+# Frames, made by hand: scapy would take minutes.
+
+
+def ip(proto: int, body: bytes, *, src: int = 11, dst: int = 21, **more: int) -> bytes:
+    head = struct.pack(
+        ">BBHHHBBH4s4s",
+        0x45, 0, 20 + len(body), more.get("id_", 1), more.get("frag", 0), 64, proto, 0,
+        bytes((10, 0, more.get("net", 1), src)), bytes((10, 0, 1, dst)),
+    )  # fmt: skip
+    checked = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
+    return FAR_MAC + BAD_MAC + b"\x08\x00" + checked + body
+
+
+def syn(sport: int, dport: int) -> bytes:
+    return struct.pack(">HHIIBBHHH", sport, dport, 1, 0, 0x50, 0x02, 1024, 0, 0)
+
+
+def udp(sport: int, dport: int) -> bytes:
+    return struct.pack(">HHHH", sport, dport, 12, 0) + b"good"
+
+
+DICE = random.Random(4)
+REFUSED: dict[str, Callable[[int], bytes]] = {
+    "SYNs to one port": lambda _: ip(6, syn(DICE.randrange(1024, 65536), 22)),
+    "a port scan": lambda n: ip(6, syn(40000, 1024 + n)),
+    "UDP to random ports": lambda _: ip(
+        17, udp(DICE.randrange(1024, 65536), DICE.randrange(9100, 65536))
+    ),
+    "spoofed sources": lambda n: ip(6, syn(n + 1024, 80), src=n % 250, net=n // 250),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_beside_a_refused_flood_connections_open_in_twice_the_time_at_most(
+    lab: Lab, kind: str
+) -> None:
+    calm = statistics.median(ask(lab, 40))
+    with flooding(lab, [REFUSED[kind](n) for n in range(FRAMES)]):
+        ask(lab, 20)
+        busy = statistics.median(ask(lab, 60))
+
+    # The flood takes a part of two CPUs that all share: allow for a few milliseconds.
+    assert busy <= 2 * calm + 5.0, f"{calm:.2f} ms became {busy:.2f} ms"
