@@ -139,6 +139,9 @@ def test_command_tells_and_repairs_what_differs(
     cloud: Cloud, nsdb: Server, worker_away: None
 ) -> None:
     network = cloud.admin().create_network(name="damaged")
+    # The call returns once its journal entry is there; the rows follow.
+    wait(lambda: f"neutron-{network.id}" in networks(nsdb))
+    wait(lambda: sync(cloud, "--check")[0] == 0, 20)
     assert sync(cloud, "--check") == (0, "the NSDB says what Neutron says\n")
     with nsdb.session() as session:
 
