@@ -65,6 +65,7 @@ from midoryu.translation import flows as translation
 ASK_INTERVAL_S: Final = 1.0
 # Emissions that emissions caused (an answer to an answer): more is a loop.
 _EMISSION_DEPTH: Final = 4
+_DEBUG: Final = 10
 _PROBE: Final = Consumed(Reason.PROBE)
 _NO_BINDING: Final = Drop(Reason.NO_BINDING)
 
@@ -105,14 +106,18 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
     try:
         packet = _decode(event)
     except DecodeError as error:
-        core.counters["malformed frames"] += 1
-        name = core.topology.vport_name(vport.key)
-        effects.log.append((10, f"malformed frame at {name}: {error}"))
+        _malformed(core, vport, error, effects)
         return
     if packet.ip_frag:
         _fragment(core, event, packet, vport, effects=effects, now=now)
         return
     _run(core, event, packet, vport, effects=effects, now=now, again=Again.FIRST)
+
+
+def _malformed(core: Core, vport: Vport, error: DecodeError, effects: Effects) -> None:
+    core.counters["malformed frames"] += 1
+    name = core.topology.vport_name(vport.key)
+    effects.log.append((_DEBUG, f"malformed frame at {name}: {error}"))
 
 
 def _fragment(
@@ -128,9 +133,7 @@ def _fragment(
     try:
         place = read_fragment(packet)
     except DecodeError as error:
-        core.counters["malformed frames"] += 1
-        name = core.topology.vport_name(vport.key)
-        effects.log.append((10, f"malformed frame at {name}: {error}"))
+        _malformed(core, vport, error, effects)
         return
     core.counters["fragments"] += 1
     datagram = core.fragments.enter(vport.key, packet, place, now)
@@ -346,8 +349,8 @@ def _gather(
     event, again = event._replace(frame=whole), Again.FIRST
     try:
         packet = decode(whole)
-    except DecodeError:
-        core.counters["malformed frames"] += 1
+    except DecodeError as error:
+        _malformed(core, vport, error, effects)
         return
     _run(core, event, packet, vport, effects=effects, now=now, again=again)
 

@@ -102,7 +102,7 @@ def _read_pool(
         pool["affinity"] = fields["affinity"].integer(0, _MAX_AFFINITY_S)
     for word, allowed in _CHOICES.items():
         if word in fields:
-            pool[word] = _one_of(fields[word], allowed)
+            pool[word] = fields[word].choice(allowed)
     draft.add("Pool", pool, entry)
 
 
@@ -163,14 +163,14 @@ def _one_port(entry: Entry, endpoint: Endpoint) -> Union[int, None]:
 def _read_monitor(draft: Draft, name: str, entry: Entry) -> None:
     columns: dict[str, Value] = {"pool": name}
     if not entry.is_mapping:
-        columns["type"] = _one_of(entry, KINDS)
+        columns["type"] = entry.choice(KINDS)
         draft.add("Health_Monitor", columns, entry)
         return
     fields = entry.fields(MONITOR_FIELDS)
     if "http" in fields:
         columns["type"], columns["path"] = "http", _path(fields["http"])
     else:
-        columns["type"] = _one_of(fields["type"], KINDS) if "type" in fields else "tcp"
+        columns["type"] = fields["type"].choice(KINDS) if "type" in fields else "tcp"
     if "codes" in fields:
         columns["codes"] = _codes(fields["codes"])
     if "port" in fields:
@@ -209,15 +209,6 @@ def _milliseconds(text: str) -> int:
     if not 0.1 <= seconds <= _MAX_SECONDS:
         raise ValueError(f"{text} is not 0.1 to {_MAX_SECONDS} seconds")
     return round(seconds * 1000)
-
-
-def _one_of(entry: Entry, allowed: Iterable[str]) -> str:
-    text = entry.text()
-    words = tuple(allowed)
-    if text not in words:
-        entry.report(f"{text!r} is none of {', '.join(words)}")
-        return words[0]
-    return text
 
 
 # Writing.

@@ -33,6 +33,7 @@ def check_conflicts(draft: Draft) -> None:
         else:
             _check_unique(_addresses(ports), "address")
     _check_dnat(draft)
+    _check_vips(draft)
 
 
 def _macs(ports: Iterable[PortDraft]) -> Iterator[tuple[str, PortDraft]]:
@@ -75,6 +76,25 @@ def _check_dnat(draft: Draft) -> None:
                 there = draft.places[other.id].path
                 entry.report(f"translates what {there} translates already")
         seen[place].append((ports, item))
+
+
+def _check_vips(draft: Draft) -> None:
+    """Report a VIP that a second balancer of the same device claims."""
+    balancers = {
+        item.name: item
+        for item in draft.items.values()
+        if item.table == "Load_Balancer"
+    }
+    owners: dict[tuple[object, ...], str] = {}
+    for item in draft.items.values():
+        balancer = balancers.get(str(item.columns.get("balancer")))
+        if item.table != "Vip" or balancer is None:
+            continue
+        device = balancer.columns["router"], balancer.columns["network"]
+        place = tuple(item.columns[c] for c in ("address", "ip_proto", "l4_port"))
+        owner = owners.setdefault((device, place), balancer.name)
+        if owner != balancer.name:
+            draft.places[item.id].report(f"is a VIP of balancers.{owner} already")
 
 
 def _ports(column: object) -> tuple[int, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from midoryu.topology.service import (
     Subnet,
 )
 
+# RFC 1123, section 2.1; service names have underscores (RFC 8552).
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _PREFERENCES: Final = {"": Preference.MEDIUM, **{p.name.lower(): p for p in Preference}}
 
 
@@ -94,12 +97,15 @@ def _advertising(row: Any) -> Advertising:
 
 
 def name(text: str) -> str:
-    """Read a domain name, "" for none.
+    """Read a domain name, "" for none: letters, digits, hyphens, underscores.
 
     Raises:
         ValueError: it is none.
     """
     encode_name(text)
+    labels = text.rstrip(".").split(".") if text else []
+    if not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError(f"{text!r} is not a domain name")
     return text
 
 

@@ -13,12 +13,14 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
 from midoryu.openflow import flow as of
 from midoryu.openflow import wire
+from tests.helpers.fabric import Fabric
 
 OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _HELLO = struct.pack(">BBHI", 4, 0, 8, 1)
@@ -160,3 +162,19 @@ class DummySwitch:
             frames.append(data[at + 16 : at + 16 + size])
             at += 16 + size
         return frames
+
+
+@contextmanager
+def copies(fabric: Fabric) -> Iterator[dict[str, DummySwitch]]:
+    """Give real switches the meters and flows of the model switches of two hosts."""
+    made: dict[str, DummySwitch] = {}
+    try:
+        for name in ("node1", "node2"):
+            model = fabric.hosts[name].switch
+            made[name] = DummySwitch(model.ports)
+            meters = model.meters.values()
+            made[name].install([*meters, *map(of.InstallFlow, model.flows())])
+        yield made
+    finally:
+        for switch in made.values():
+            switch.close()

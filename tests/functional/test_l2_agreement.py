@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from midoryu.openflow.flow import InstallFlow
 from midoryu.topology.l2 import Mirror, Qos
-from tests.functional.dummy_switch import DummySwitch
+from tests.functional.dummy_switch import DummySwitch, copies
 from tests.helpers.builder import Builder
 from tests.helpers.fabric import Fabric
 from tests.scenarios.test_l2 import blue, broadcast, trunk, unicast
@@ -53,17 +52,8 @@ CASES: dict[str, tuple[str, str, bytes]] = {
 def switches() -> Iterator[dict[str, DummySwitch]]:
     for _, vport, frame in CASES.values():
         FABRIC.send(vport, frame)
-    made: dict[str, DummySwitch] = {}
-    try:
-        for name in ("node1", "node2"):
-            model = FABRIC.hosts[name].switch
-            made[name] = DummySwitch(model.ports)
-            meters = model.meters.values()
-            made[name].install([*meters, *map(InstallFlow, model.flows())])
+    with copies(FABRIC) as made:
         yield made
-    finally:
-        for switch in made.values():
-            switch.close()
 
 
 @pytest.mark.parametrize("case", CASES)

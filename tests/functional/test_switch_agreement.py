@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from midoryu.openflow.flow import InstallFlow
-from tests.functional.dummy_switch import DummySwitch
+from tests.functional.dummy_switch import DummySwitch, copies
 from tests.helpers import frames
 from tests.helpers.builder import cloud
 from tests.helpers.fabric import Fabric, FabricHost
@@ -95,17 +94,8 @@ def host_of(vport: str) -> FabricHost:
 def switches() -> Iterator[dict[str, DummySwitch]]:
     for vport, frame in CASES.values():
         FABRIC.send(vport, frame)
-    made: dict[str, DummySwitch] = {}
-    try:
-        for name in ("node1", "node2"):
-            model = FABRIC.hosts[name].switch
-            made[name] = DummySwitch(model.ports)
-            meters = model.meters.values()
-            made[name].install([*meters, *map(InstallFlow, model.flows())])
+    with copies(FABRIC) as made:
         yield made
-    finally:
-        for switch in made.values():
-            switch.close()
 
 
 @pytest.mark.parametrize("case", CASES)

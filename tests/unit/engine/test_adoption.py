@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from midoryu.engine.adoption import GIVE_UP_S
+from midoryu.engine.adoption import GIVE_UP_S, LACKING_S
 from midoryu.engine.event import InterfacesChanged, JournalRead
 from midoryu.openflow import pipeline
 from midoryu.openflow.flow import Flow, Match
@@ -105,6 +105,22 @@ def test_a_flow_whose_record_has_not_come_back_stays_as_it_is() -> None:
     effects = bench.wait(5.0)
     assert (installed(effects), removed(effects)) == ([], [])
     assert made.match in bench.core.orphans
+
+
+@pytest.mark.parametrize("after_s", [2.1, GIVE_UP_S + 10.0])
+def test_a_flow_whose_record_never_returns_goes_when_its_way_is_closed(
+    after_s: float,
+) -> None:
+    _, made, _ = earlier(masquerade=True)
+    bench = later(replace(made, note=b""), masquerade=True)
+    bench.wait(after_s)
+    assert made.match in bench.core.orphans
+    vport = bench.core.topology.vport(bench.b.key("web/vm1"))
+    assert vport is not None
+    bench.change(replace(vport, up=False))
+    effects = bench.wait(LACKING_S)
+    assert made.match in {flow.match for flow in removed(effects)}
+    assert bench.core.orphans == {}
 
 
 def test_a_flow_brings_back_the_record_that_only_its_host_had() -> None:

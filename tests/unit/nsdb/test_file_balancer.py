@@ -54,8 +54,8 @@ def test_what_a_file_said_is_written_and_read_as_the_same(text: str) -> None:
         ("router: r, vips: 203.0.113.80, members: '10.0.0.1:1/tcp'", "belongs to the"),
         ("router: r, vips: 203.0.113.80, members: [{weight: 1}]", "needs `address`"),
         ("router: r, vips: 203.0.113.80, members: [10.0.0.1, 10.0.0.1]", "there twice"),
-        ("router: r, vips: 203.0.113.80, on_remove: stay", "none of keep, end"),
-        ("router: r, vips: 203.0.113.80, monitor: sip", "none of tcp, http"),
+        ("router: r, vips: 203.0.113.80, on_remove: stay", "is not one of keep"),
+        ("router: r, vips: 203.0.113.80, monitor: sip", "is not one of tcp"),
         ("router: r, vips: 203.0.113.80, monitor: {http: x}", "no path as in"),
         ("router: r, vips: 203.0.113.80, monitor: {codes: 42}", "codes are 100-599"),
         ("router: r, vips: 203.0.113.80, monitor: {interval: 0}", "0.1 to 3600"),
@@ -68,3 +68,24 @@ def test_what_is_wrong_is_named(text: str, reason: str) -> None:
 
     assert reason in str(caught.value)
     assert str(caught.value).startswith("f.yaml:3:")
+
+
+def two(first: str, second: str) -> str:
+    return f"{DEVICES}balancers: {{one: {{{first}}}, two: {{{second}}}}}"
+
+
+@pytest.mark.parametrize("vip", ["'203.0.113.80:80/tcp'", "203.0.113.80"])
+def test_a_vip_that_two_balancers_of_a_device_claim_is_refused(vip: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        parse(two(f"router: r, vips: {vip}", f"router: r, vips: {vip}"), "f.yaml")
+
+    assert "is a VIP of balancers.one" in str(caught.value)
+    assert str(caught.value).startswith("f.yaml:3:")
+
+
+def test_one_address_may_be_a_vip_of_two_devices_or_by_two_ports() -> None:
+    one = "'203.0.113.80:80/tcp'"
+    other = "'203.0.113.80:81/tcp'"
+
+    parse(two(f"router: r, vips: {one}", f"network: web, vips: {one}"), "f.yaml")
+    parse(two(f"router: r, vips: {one}", f"router: r, vips: {other}"), "f.yaml")

@@ -76,6 +76,8 @@ def test_mistake_is_told_with_its_reason(subnets: str, reason: str) -> None:
     [
         ("{metadata: true, host: h}", "is on every host"),
         ("{hostname: a..b}", "is not a domain name"),
+        ("{hostname: 'a b'}", "is not a domain name"),
+        ("{hostname: a-}", "is not a domain name"),
         ("{dhcp_options: {nonsense: 1}}", "is no DHCP option"),
     ],
 )

@@ -876,7 +876,8 @@ def test_chain_may_keep_what_it_has_let_in() -> None:
     assert later(overlay) == (True, True)
 
 
-def test_member_that_leaves_its_group_loses_its_connections() -> None:
+def open_to_friends() -> Overlay:
+    """Let only members of a port group, vm1 at first, call vm3."""
     b = two_networks(V4)
     b.put(model.PortGroup("friends", "friends", frozenset({b.key("a/vm1")})))
     friends = Rule(ACCEPT, source_group="friends")
@@ -888,7 +889,11 @@ def test_member_that_leaves_its_group_loses_its_connections() -> None:
         ip=V4.ip(1, 13),
         egress_chain="in",
     )
-    overlay = Overlay(b)
+    return Overlay(b)
+
+
+def test_member_that_leaves_its_group_loses_its_connections() -> None:
+    overlay = open_to_friends()
     made = overlay.carry("a/vm1", to_vm3(frames.tcp))
     assert made.connection is not None
 
@@ -923,18 +928,7 @@ def test_stateless_rule_one_way_is_enough_to_be_untracked() -> None:
 
 
 def test_member_that_changes_its_address_loses_its_connections() -> None:
-    b = two_networks(V4)
-    b.put(model.PortGroup("friends", "friends", frozenset({b.key("a/vm1")})))
-    friends = Rule(ACCEPT, source_group="friends")
-    b.put(model.Chain("in", "in", (ESTABLISHED, friends), accept=False))
-    b.vport(
-        "a/vm3",
-        host="node1",
-        mac="02:00:00:00:00:03",
-        ip=V4.ip(1, 13),
-        egress_chain="in",
-    )
-    overlay = Overlay(b)
+    overlay = open_to_friends()
     assert overlay.carry("a/vm1", to_vm3(frames.tcp)).connection is not None
 
     other = (Prefix(parse_ip("10.0.1.99"), 128),)
