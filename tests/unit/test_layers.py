@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def violation(room: str, imported: str) -> str:
     return ""
 
 
+def standard_library() -> frozenset[str]:
+    """Return the names of Python's own modules (3.9 has no list of them)."""
+    listed = getattr(sys, "stdlib_module_names", None)
+    if listed is not None:
+        return frozenset(listed)
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    names = {path.stem for path in folder.iterdir() if path.stem != "site-packages"}
+    extensions = {path.name.partition(".")[0] for path in folder.glob("lib-dynload/*")}
+    return frozenset(names | extensions | set(sys.builtin_module_names))
+
+
 def foreign_violation(room: str, top: str) -> str:
     if top in SWITCH_LIBRARIES and room != "agent":
         # midoryu's ryu-manager is a thin door in front of ryu's own; the bench compares
@@ -115,8 +127,7 @@ def foreign_violation(room: str, top: str) -> str:
         return "" if room in ("cmd", "bench") else f"only agent imports {top}"
     if LAYER_BY_ROOM[room] > CORE_TOP_LAYER:
         return ""
-    # Python 3.9 has no list of its modules; later ones check the rule.
-    if top not in getattr(sys, "stdlib_module_names", (top,)):
+    if top not in standard_library():
         return f"the core imports only the standard library, not {top}"
     return f"the core must not import {top}" if top in BANNED_IN_CORE else ""
 

@@ -199,7 +199,9 @@ def test_an_error_whose_words_are_no_text_is_still_damage(tmp_path: Path) -> Non
     changed = path.read_bytes().replace(b"CREATE TABLE", b"CRE\xd7TE TABLE")
     path.write_bytes(changed)
 
-    assert "decode" in damage_of(path)
+    # Python up to 3.9 loses the words on its way here, later ones quote their bytes.
+    words = damage_of(path)
+    assert "decode" in words or words == "DatabaseError"
 
 
 def test_a_record_that_somebody_changed_is_not_given_out(tmp_path: Path) -> None:
