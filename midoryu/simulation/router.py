@@ -135,7 +135,7 @@ def _route(walk: Walk, router: RouterView, vport: Vport) -> Next:
         walk.fields |= READ_IP_SRC
     if is_link_local(headers.ip_dst) or is_link_local(headers.ip_src):
         return Drop(Reason.NOT_ROUTED)
-    route = _find_route(walk, router)
+    route = _find_route(walk, router, vport)
     if route is None or route.kind is not RouteKind.FORWARD:
         return _no_way(walk, vport, route)
     if headers.ip_ttl <= 1:
@@ -173,16 +173,22 @@ def _no_way(walk: Walk, vport: Vport, route: Union[Route, None]) -> Outcome:
     return complain(walk, vport, Complaint.PROHIBITED, Reason.ROUTE_REJECT)
 
 
-def _find_route(walk: Walk, router: RouterView) -> Union[Route, None]:
+def _find_route(walk: Walk, router: RouterView, vport: Vport) -> Union[Route, None]:
     """Choose among the usable routes of the longest prefix that has any.
 
-    Source: RFC 1812, section 5.2.4.3 (longest match, then metric).
+    Source: RFC 1812, section 5.2.4.3 (longest match, then metric); of those a route for
+    fewer sources wins.
     """
-    destination = walk.headers.ip_dst
-    for group in router.routes.lookup(destination):
+    destination, routes = walk.headers.ip_dst, router.routes
+    if routes.shared and vport.key in routes.shared:
+        # Its answers shall leave where it came in, not where their hash says.
+        _keep_way(walk)
+    for group in routes.lookup(destination):
         usable = [route for route in group if _is_usable(walk, router, route)]
         if usable:
-            best = [route for route in usable if route.metric == usable[0].metric]
+            first = usable[0]
+            rank = first.metric, first.source.length
+            best = [one for one in usable if (one.metric, one.source.length) == rank]
             route = best[0] if len(best) == 1 else _choose(walk, router, best)
             if walk.steps is not None:
                 via = format_ip(route.gateway) if route.gateway else "on link"
@@ -212,11 +218,10 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
     """Choose among equal-cost routes: the connection's own way, else by rendezvous.
 
     Every host makes the same choice, and a connection keeps its way while it is there.
+    The record knows the vport; among gateways behind one the hash goes on deciding.
     """
-    if not (walk.generated or walk.is_error or walk.packet.ip_frag):
-        # The record holds the choice when routes come: they get new connections only.
-        walk.look_up()
-        walk.tracked |= walk.hit is None and walk.is_beginning
+    # The record holds the choice when routes come: they get new connections only.
+    _keep_way(walk)
     hit = walk.hit
     if hit is not None:
         connection, direction = hit
@@ -225,9 +230,9 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
             if direction is Direction.FORWARD
             else connection.ingress_vport
         )
-        for route in routes:
-            if route.vport == own:
-                return route
+        routes = [route for route in routes if route.vport == own] or routes
+        if len(routes) == 1:
+            return routes[0]
     key: tuple[int, ...]
     if walk.is_error or walk.packet.ip_frag:
         walk.fields |= READ_IP_SRC | READ_IP_DST | field.IP_FRAG
@@ -239,6 +244,13 @@ def _choose(walk: Walk, router: RouterView, routes: list[Route]) -> Route:
         (digest((route.vport, route.gateway)), route.weight) for route in routes
     ]
     return routes[choose(key, candidates)]
+
+
+def _keep_way(walk: Walk) -> None:
+    """Let a record hold the way that a new connection takes."""
+    if not (walk.generated or walk.is_error or walk.packet.ip_frag):
+        walk.look_up()
+        walk.tracked |= walk.hit is None and walk.is_beginning
 
 
 def _resolve(walk: Walk, router: RouterView, leaving: Vport, next_hop: int) -> Next:

@@ -128,6 +128,19 @@ def test_route_for_some_sources_is_not_for_others(family: Family) -> None:
     assert mine.fields & others.fields & field.IP_SRC
 
 
+def test_route_for_a_source_comes_before_one_for_all_of_the_same_metric() -> None:
+    b = with_uplinks(V4)
+    only = Prefix(parse_ip(V4.ip(1, 11)), 128)
+    b.route("r", "198.51.0.0/16", **via(V4, "r/x"))
+    b.route("r", "198.51.0.0/16", source=only, **via(V4, "r/y"))
+    overlay = Overlay(b)
+
+    for port in range(2000, 2020):
+        assert overlay.names(send(overlay, V4, V4.outside, sport=port)) == ("r/y",)
+        other = send(overlay, V4, V4.outside, src=V4.ip(1, 50), sport=port)
+        assert overlay.names(other) == ("r/x",)
+
+
 # Equal-cost routes.
 
 
@@ -604,6 +617,40 @@ def test_uplink_that_goes_and_comes_has_its_connections_back() -> None:
     overlay.change(model.VportStatus(key, host, True))
 
     assert {port: way(overlay, port, keep=False) for port in PORTS} == before
+
+
+def test_gateways_behind_one_uplink_keep_their_connections() -> None:
+    b = two_networks(V4, default=False)
+    b.vport("r/w", host="node1", mac="02:cc:00:00:01:01", ip="192.0.2.1/28")
+    for number in range(2, 5):
+        b.route("r", "0.0.0.0/0", via=f"192.0.2.{number}")
+        neighbor(b, "r", f"192.0.2.{number}", f"02:ff:00:00:01:0{number}")
+    overlay = Overlay(b)
+
+    def gateway(port: int, *, keep: bool) -> int:
+        do = overlay.carry if keep else overlay.send
+        to = overlay.mac("r/a")
+        frame = frames.tcp(V4.ip(1, 11), V4.outside, port, 80, eth_dst=to)
+        return int(do("a/vm1", frame).headers.eth_dst)
+
+    before = {port: gateway(port, keep=True) for port in range(2000, 2060)}
+
+    assert len(set(before.values())) == 3
+    assert {port: gateway(port, keep=False) for port in before} == before
+
+
+def test_answers_leave_by_the_uplink_that_the_connection_came_by() -> None:
+    overlay = uplinks(3)
+    for number in (1, 2, 3):
+        path, to = f"r/w{number}", overlay.mac(f"r/w{number}")
+        for port in range(2000 * number, 2000 * number + 10):
+            call = frames.tcp(V4.outside, V4.ip(1, 11), port, 80, eth_dst=to)
+            assert overlay.names(overlay.carry(path, call)) == ("a/vm1",)
+            back = frames.tcp(
+                V4.ip(1, 11), V4.outside, 80, port, eth_dst=overlay.mac("r/a"),
+                flags="SA",
+            )  # fmt: skip
+            assert overlay.names(overlay.carry("a/vm1", back)) == (path,)
 
 
 @FAMILIES

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +42,30 @@ def test_lower_metrics_come_first_in_a_group() -> None:
     assert found(table, "10.1.1.1") == [
         ["10.0.0.0/8/0", "10.0.0.0/8/3", "10.0.0.0/8/5"]
     ]
+
+
+def test_routes_for_fewer_sources_come_first_among_equal_metrics() -> None:
+    table = RouteTable(
+        replace(route("10.0.0.0/8", metric), key=f"{source} {metric}", source=source)
+        for source in map(parse_prefix, ("192.0.2.0/24", "::/0", "192.0.2.7/32"))
+        for metric in (1, 0)
+    )
+
+    (group,) = table.lookup(parse_ip("10.1.1.1"))
+
+    assert [(one.metric, one.source.length) for one in group] == [
+        (0, 128), (0, 120), (0, 0), (1, 128), (1, 120), (1, 0),
+    ]  # fmt: skip
+
+
+def test_vports_share_where_equal_routes_leave_by_several() -> None:
+    routes = [
+        replace(route("0.0.0.0/0", metric), key=f"{vport}", vport=vport)
+        for vport, metric in ((1, 0), (2, 0), (3, 5), (4, 5), (5, 9))
+    ]
+    behind_one = [replace(route("10.0.0.0/8"), key=key, vport=6) for key in "ab"]
+
+    assert RouteTable(routes + behind_one).shared == {1, 2, 3, 4}
 
 
 def test_families_do_not_meet() -> None:
