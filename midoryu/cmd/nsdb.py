@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from midoryu.cmd.nsdb_access import listen_for_agents
 from midoryu.cmd.nsdb_database import convert_online, make_database
 from midoryu.cmd.nsdb_process import find_program, run_program
 from midoryu.errors import ConfigError, NsdbError
@@ -92,6 +93,9 @@ def start(options: argparse.Namespace) -> int:
     )
     if not options.relay:
         convert_online(f"unix:{socket}", is_clustered=bool(options.cluster_local))
+    if options.agent_ssl:
+        targets = _passive_all("pssl", options.agent_ssl, options.any_address)
+        listen_for_agents(f"unix:{socket}", run.control, targets)
     print(f"running, process {run.pid()}, unix:{socket}")
     return 0
 
@@ -135,17 +139,24 @@ def status(options: argparse.Namespace) -> int:
 
 def _remotes(options: argparse.Namespace) -> list[str]:
     remotes = [
-        _passive(kind, text, options.any_address)
-        for kind, texts in (("ptcp", options.tcp), ("pssl", options.ssl))
-        for text in texts
+        *_passive_all("ptcp", options.tcp, options.any_address),
+        *_passive_all("pssl", options.ssl, options.any_address),
     ]
-    if options.ssl and not options.private_key:
-        raise ConfigError("--ssl needs --private-key, --certificate and --ca-cert")
+    _passive_all("pssl", options.agent_ssl, options.any_address)
+    for name, texts in (("--ssl", options.ssl), ("--agent-ssl", options.agent_ssl)):
+        if texts and not options.private_key:
+            raise ConfigError(f"{name} needs --private-key, --certificate, --ca-cert")
+    if options.agent_ssl and options.relay:
+        raise ConfigError("a relay has no --agent-ssl: only the database's own servers")
     if options.cluster_remote and not options.cluster_local:
         raise ConfigError("--cluster-remote needs --cluster-local")
     if options.relay and options.cluster_local:
         raise ConfigError("a relay is no member of a cluster")
     return remotes
+
+
+def _passive_all(kind: str, texts: Sequence[str], any_address: bool) -> list[str]:
+    return [_passive(kind, text, any_address) for text in texts]
 
 
 def _passive(kind: str, text: str, any_address: bool) -> str:
@@ -225,6 +236,14 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
             metavar="[HOST:]PORT",
             help=f"listen on {kind} too; the host is 127.0.0.1 if left out",
         )
+    add(
+        "--agent-ssl",
+        action="append",
+        default=[],
+        metavar="[HOST:]PORT",
+        help="listen on ssl for agents, who may write no topology there; the common "
+        "name of an agent's certificate is its [agent] host",
+    )
     add(
         "--any-address",
         action="store_true",

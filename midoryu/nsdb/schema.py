@@ -26,6 +26,8 @@ from midoryu.packet.codec import VLAN_PRESENT
 
 DATABASE: Final = "Midoryu"
 SCHEMA_FILE: Final = Path(__file__).with_name("midoryu.ovsschema")
+SERVER_TABLES: Final = ("Connection", "RBAC_Role", "RBAC_Permission")
+"""What the server itself reads: where it listens for whom (`cmd.nsdb_access`)."""
 # GRE keys are 32 bits; 0xFFFFFF marks flow state (`openflow.pipeline`).
 MAX_KEY: Final = 0xFF_FFFE
 # RFC 6335, section 6: leased ports stay above the system ports; 64 ports a block.
@@ -33,9 +35,13 @@ BLOCKS: Final = range(16, 1024)
 
 
 def schema_helper() -> Any:
-    """Return an `ovs.db.idl.SchemaHelper` that registers every table and column."""
+    """Return an `ovs.db.idl.SchemaHelper` with all tables but the server's own."""
     with SCHEMA_FILE.open(encoding="utf-8") as file:
-        helper = ovs.db.idl.SchemaHelper(schema_json=json.load(file))
+        schema = json.load(file)
+    for name in SERVER_TABLES:
+        del schema["tables"][name]
+    del schema["tables"]["Cloud"]["columns"]["connections"]
+    helper = ovs.db.idl.SchemaHelper(schema_json=schema)
     helper.register_all()
     return helper
 
