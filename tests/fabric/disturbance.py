@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from midoryu.topology import model
 from tests.fabric.net import Cloud
 from tests.fabric.talk import Traffic
+from tests.fabric.world import member_rows
 
 CALM: Final = -1.0
 # How long the upstream router takes to notice a dead gateway.
@@ -191,6 +192,36 @@ def drain(scene: Scene) -> Steps:
     traffic.upstream.append(name)
 
 
+def pool_change(scene: Scene) -> Steps:
+    """Members of the pool come, go, are drained and are taken down."""
+    cloud, traffic, rng = scene.cloud, scene.traffic, scene.rng
+    if not cloud.nsdb.is_up:
+        return
+    for _ in range(rng.randrange(1, 4)):
+        vms = cloud.world.vms
+        members = [vm for vm in vms if vm.vport not in traffic.left_pool]
+        vm = rng.choice(vms if len(members) > 2 else [vms[1]])
+        rows = member_rows(cloud.world, vm)
+        if vm.vport in traffic.left_pool:
+            del traffic.left_pool[vm.vport]
+            cloud.nsdb.change(*map(model.Put, rows))
+        else:
+            traffic.left_pool[vm.vport] = cloud.loop.now
+            cloud.nsdb.change(*_without(rng, rows))
+        yield 0.2 * rng.random()
+    yield CALM
+
+
+def _without(rng: random.Random, rows: list[model.PoolMember]) -> list[model.Change]:
+    """Take members out of their pool in one of three ways."""
+    way = rng.randrange(3)
+    if way == 0:
+        return [model.Gone(model.PoolMember, row.key) for row in rows]
+    if way == 1:
+        return [model.Put(replace(row, weight=0)) for row in rows]
+    return [model.Put(replace(row, up=False)) for row in rows]
+
+
 def nsdb_outage(scene: Scene) -> Steps:
     """The NSDB is away; what is written waits."""
     scene.cloud.nsdb.stop()
@@ -222,5 +253,6 @@ KINDS: Final = {
     "partition": Kind(partition, 0.5),
     "migration": Kind(migration, 0.3),
     "drain": Kind(drain, 0.3, forgets=True),
+    "pool change": Kind(pool_change, 0.1),
     "NSDB outage": Kind(nsdb_outage, 0.3),
 }

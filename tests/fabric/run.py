@@ -43,7 +43,7 @@ class Run:
     def __init__(self, seed: int, hosts: int, live: int = _LIVE) -> None:
         self.figures = Figures(seed)
         self.rng = random.Random(seed)
-        self.cloud = Cloud(make_world(hosts), self.rng)
+        self.cloud = Cloud(make_world(hosts, apart=seed % 3 == 0), self.rng)
         self.traffic = Traffic(self.cloud, self.rng)
         self.scene = Scene(self.cloud, self.traffic, self.rng)
         self._live = live

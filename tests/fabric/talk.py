@@ -20,7 +20,16 @@ from tests.fabric import frame
 from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import Cloud
-from tests.fabric.world import DNAT4, FLOATING4, SERVERS4, SERVERS6, Vm
+from tests.fabric.world import (
+    DNAT4,
+    FLOATING4,
+    LAN_VIP,
+    SERVERS4,
+    SERVERS6,
+    VIP4,
+    VIP6,
+    Vm,
+)
 
 RTO_S = 0.04
 # An opening that nobody answers is given up after so many tries.
@@ -30,6 +39,10 @@ TRIES = 8
 # What TCP says until it is established, then at its end: (returns, flags).
 _OPENING = ((False, SYN), (True, SYN | ACK), (False, ACK))
 _CLOSING = ((False, FIN | ACK), (True, FIN | ACK))
+_CLIENT4, _CLIENT6 = "198.51.100.77", "2001:db8:99::77"
+_VIPS = {"vip4": VIP4, "vip6": VIP6, "vip lan": LAN_VIP, "vip hairpin": VIP4}
+# All agents have heard of a changed row by then.
+_HEARD_S = 0.1
 
 
 @dataclass
@@ -44,7 +57,9 @@ class Talk:
     client: Vm | None
     """None for a client outside."""
     server: Vm | None
-    """None for a server outside."""
+    """None for a server outside, and until one was chosen."""
+    is_balanced: bool = False
+    """It calls a VIP."""
     plan: list[tuple[bool, int]] = field(default_factory=list)
     """Messages to come before free talk: (returns, flags)."""
     seen: FourTuple | None = None
@@ -58,6 +73,7 @@ class Talk:
     tries: int = 0
     label: str = ""
     turns: int = 0
+    opened_at: float = 0.0
 
 
 class Traffic:
@@ -76,6 +92,8 @@ class Traffic:
         self.is_paused = False
         self.is_checking = False
         """All disturbances are over: messages must arrive soon."""
+        self.left_pool = {cloud.world.vms[1].vport: 0.0}
+        """VMs that are no members of the pool now -> since when."""
         self._intruders: set[int] = set()
         self._next = 1
         self._by_seen: dict[tuple[int, FourTuple], Talk] = {}
@@ -95,6 +113,7 @@ class Traffic:
         if talk is None:
             return
         self.talks[talk.number] = talk
+        talk.opened_at = self.cloud.loop.now
         self.counts[f"opened: {talk.kind}"] += 1
         if talk.ip_proto == TCP:
             talk.plan = list(_OPENING)
@@ -106,7 +125,9 @@ class Traffic:
         rng, vms = self.rng, self.cloud.world.vms
         vm = rng.choice(vms)
         kind = rng.choice(
-            ("out4",) * 4 + ("dnat", "floating", "east", "out6", "out6", "in6")
+            ("out4",) * 4
+            + ("dnat", "floating", "east", "out6", "out6", "in6")
+            + ("vip4", "vip6", "vip lan", "vip hairpin")
         )
         proto = rng.choice((TCP, TCP, UDP))
         if kind == "out4":
@@ -125,6 +146,8 @@ class Traffic:
         if kind == "in6":
             vm = rng.choice([one for one in vms if one.is_public])
             return self._inward(kind, proto, vm, vm.v6, port)
+        if kind.startswith("vip"):
+            return self._balanced(kind, proto, vm, port)
         other = rng.choice([one for one in vms if one is not vm])
         # Two addresses of one family on one link: no router, no NAT.
         ends = (vm.v4, other.v4, rng.randrange(30000, 39000), port)
@@ -142,11 +165,24 @@ class Traffic:
 
     def _inward(self, kind: str, proto: int, vm: Vm, to: int, port: int) -> Talk:
         self._next_outside_port = 20000 + (self._next_outside_port - 19999) % 9000
-        client = parse_ip("198.51.100.77" if kind != "in6" else "2001:db8:99::77")
+        client = parse_ip(_CLIENT6 if kind.endswith("6") else _CLIENT4)
         talk = self._new(
             kind, proto, (client, to, self._next_outside_port, port), None, vm
         )
         assert talk is not None
+        return talk
+
+    def _balanced(self, kind: str, proto: int, vm: Vm, port: int) -> Talk | None:
+        talk: Talk | None
+        if kind in ("vip4", "vip6"):
+            talk = self._inward(kind, proto, vm, parse_ip(_VIPS[kind]), port)
+            talk.server = None
+        else:
+            source_port = self.rng.randrange(30000, 39000)
+            ends = (vm.v4, parse_ip(_VIPS[kind]), source_port, port)
+            talk = self._new(kind, proto, ends, vm, None)
+        if talk is not None:
+            talk.is_balanced = True
         return talk
 
     def _new(
@@ -213,10 +249,7 @@ class Traffic:
         world = self.cloud.world
         self.counts["packets"] += 1
         if sender is not None:
-            to = world.router_mac
-            for vm in world.vms:
-                if ends[1] == vm.v4:
-                    to = vm.mac
+            to = world.lan_mac(ends[1])
             vport, source = sender.vport, sender.mac
         else:
             gateway = self.rng.choice(self.upstream)
@@ -259,8 +292,10 @@ class Traffic:
         if talk is None or talk.is_over:
             return
         self.counts["packets delivered"] += 1
+        if talk.is_balanced and not seen.mark.returns:
+            self._chosen(talk, vport)
         receiver = talk.client if seen.mark.returns else talk.server
-        outside = vport.startswith("provider/")
+        outside = vport.startswith("provider")
         if (receiver is None) != outside or (receiver and receiver.vport != vport):
             raise InvariantError(f"at {vport} instead: {self.describe(talk)}")
         if seen.mark.returns:
@@ -271,6 +306,15 @@ class Traffic:
             self._arrive_at_server(talk, seen.ends)
         if talk.under_way is not None and seen.mark.serial == talk.serial:
             self._arrived(talk)
+
+    def _chosen(self, talk: Talk, vport: str) -> None:
+        """Take over which member of a pool a connection has come to."""
+        if talk.is_established or (talk.server and talk.server.vport == vport):
+            return
+        (talk.server,) = (vm for vm in self.cloud.world.vms if vm.vport == vport)
+        left_at = self.left_pool.get(vport)
+        if left_at is not None and talk.opened_at > left_at + _HEARD_S:
+            raise InvariantError(f"to {vport}, no member: {self.describe(talk)}")
 
     def _arrive_at_server(self, talk: Talk, ends: FourTuple) -> None:
         if talk.seen is not None and talk.seen != ends:
