@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
 from midoryu.errors import DecodeError
 from midoryu.lab.error import LabError
-from midoryu.lab.gre import GrePacket, parse_all
+from midoryu.lab.gre import GrePacket
 from midoryu.lab.lab import Lab
-from midoryu.lab.session import Session
+from midoryu.lab.session import Exchange, Session
+from midoryu.lab.stage import (
+    EF_TOS,
+    HOSTS,
+    INTERESTED,
+    NAT,
+    PORT,
+    ROUTER,
+    SERVER,
+    VIP,
+    Stage,
+    by_host,
+    is_ip,
+    tuple_text,
+)
+from midoryu.lab.story import Story
 from midoryu.openflow.pipeline import FLOW_STATE_KEY
 from midoryu.packet.address import format_ip
 from midoryu.packet.codec import decode
 
 _LAB = Path(__file__).resolve().parents[2] / "tools" / "labs" / "four-hosts.yaml"
-_SERVER = "198.51.100.10"
-_ROUTER = "10.0.1.1"
-_NAT = "203.0.113.10"
-_VIP = "203.0.113.20"
-_PORT = 7007
-_VIA = {"node1": "192.0.2.2", "node4": "192.0.2.6"}
-_UPLINK_DEVICE = {"node1": "gw1", "node4": "gw4"}
-_EF_TOS = 0xB8
-_HOSTS = ("node1", "node2", "node3", "node4")
-_INTERESTED = ("node1", "node4")
 
 TRY_NEXT = """\
 The lab stays up. Try:
@@ -49,38 +54,11 @@ The lab stays up. Try:
   tools/lab down"""
 
 
-class Story:
-    """Prints steps and checks, and remembers what failed."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._step = 0
-        self.failed: list[str] = []
-
-    def step(self, title: str) -> None:
-        """Begin a step."""
-        self._step += 1
-        print(f"\n[{self._step}/{self._steps}] {title}", flush=True)
-
-    def tell(self, text: str) -> None:
-        """Explain, or show what was seen."""
-        print(f"      {text}", flush=True)
-
-    def check(self, claim: str, holds: bool, seen: object = "") -> None:
-        """Check a claim; show what was seen."""
-        mark = "ok    " if holds else "FAILED"
-        tail = f"   [{seen}]" if seen != "" else ""
-        print(f"  {mark}  {claim}{tail}", flush=True)
-        if not holds:
-            self.failed.append(claim)
-
-
-class Demo:
+class Demo(Stage):
     """The story's steps on one lab."""
 
     def __init__(self, lab: Lab, story: Story) -> None:
-        self.lab = lab
-        self.story = story
+        super().__init__(lab, story)
         self.outbound: Optional[Session] = None
         self.inbound: Optional[Session] = None
         self.nat_port = 0
@@ -88,7 +66,7 @@ class Demo:
     def run(self) -> None:
         """Tell the whole story."""
         for node in ("server", "vm3"):
-            serve = [sys.executable, "-m", "midoryu.lab.session", "serve", str(_PORT)]
+            serve = [sys.executable, "-m", "midoryu.lab.session", "serve", str(PORT)]
             self.lab.popen(node, serve)
         time.sleep(1.0)
         self.masquerade()
@@ -96,6 +74,7 @@ class Demo:
         self.north_to_south()
         self.amnesiac()
         self.filter()
+        self.gateway_dies()
         for session in (self.outbound, self.inbound):
             if session is not None:
                 session.close()
@@ -108,23 +87,23 @@ class Demo:
         story.step("A VM on node2 connects to an outside server through masquerade")
         self.upstream_sends_to("node1")
         # So that vm2 knows its router's MAC address, and only the connection counts.
-        self.lab.exec("vm2", f"ping -c 1 -W 2 {_ROUTER}")
-        before = {host: self.counters(host) for host in _HOSTS}
+        self.lab.exec("vm2", f"ping -c 1 -W 2 {ROUTER}")
+        before = {host: self.counters(host) for host in HOSTS}
         with (
             self.lab.capture("node2", expression="proto gre") as capture,
             self.lab.capture("upstream", interface="gw1") as outside,
         ):
-            session = self.open("vm2", _SERVER)
+            session = self.open("vm2", SERVER)
             exchange = session.exchange()
             time.sleep(0.3)
         self.outbound = session
         story.check("the connection works", session.is_open and exchange.ok)
-        since = {host: self.counters(host) - before[host] for host in _HOSTS}
+        since = {host: self.counters(host) - before[host] for host in HOSTS}
         story.check(
             "node2's agent decides once for it, by the first packet",
             since["node2"]["connections made"] == 1
             and not since["node1"]["flows installed"],
-            "packet-ins: " + _by_host(since, "packet-ins"),
+            "packet-ins: " + by_host(since, "packet-ins"),
         )
         packets = self.gre(capture)
         sent = [
@@ -140,13 +119,13 @@ class Demo:
         to = sorted({self.host_at(p.destination) for p in ahead})
         story.check(
             "flow state left before the data, to exactly the interested set",
-            tuple(to) == _INTERESTED,
+            tuple(to) == INTERESTED,
             ", ".join(to),
         )
         story.check(
             "with the special tunnel key and the configured DSCP",
-            bool(ahead) and all(p.tos == _EF_TOS for p in ahead),
-            f"key {FLOW_STATE_KEY:#x}, outer tos {_EF_TOS:#x}",
+            bool(ahead) and all(p.tos == EF_TOS for p in ahead),
+            f"key {FLOW_STATE_KEY:#x}, outer tos {EF_TOS:#x}",
         )
         self.nat_port = self.seen_nat_port(outside)
         self.check_records(session.source_port)
@@ -169,11 +148,11 @@ class Demo:
                 headers = decode(frame.data).headers
             except DecodeError:
                 continue
-            if headers.l4_dst == _PORT:
+            if headers.l4_dst == PORT:
                 source = format_ip(headers.ip_src)
                 self.story.check(
                     "outside it comes from the NAT address",
-                    source == _NAT,
+                    source == NAT,
                     f"{source}:{headers.l4_src}, TTL {headers.ip_ttl}",
                 )
                 return headers.l4_src
@@ -182,7 +161,7 @@ class Demo:
 
     def check_records(self, source_port: int) -> None:
         """Check that the same record is at every member, and nowhere else."""
-        found = {host: self.records(host, source_port) for host in _HOSTS}
+        found = {host: self.records(host, source_port) for host in HOSTS}
         holders = [host for host, records in found.items() if records]
         ids = {record["id"] for records in found.values() for record in records}
         self.story.check(
@@ -193,8 +172,9 @@ class Demo:
         for record in found["node4"][:1]:
             way = record["translations"][0]
             self.story.tell(
-                f"at node4: {_tuple(record['original'])}, {way['device']} translates "
-                f"{way['kind']} to {way['address']}:{way['port']}, "
+                f"at node4: {tuple_text(record['original'])}, "
+                f"{way['device']} translates {way['kind']} to "
+                f"{way['address']}:{way['port']}, "
                 f"owner {record['owner']}, {record['phase']}"
             )
 
@@ -206,7 +186,7 @@ class Demo:
         self.upstream_sends_to("node4")
         with self.lab.capture("upstream", interface="gw1") as first:
             again = [self.outbound.exchange() for _ in range(3)]
-            fresh = self.open("vm2", _SERVER)
+            fresh = self.open("vm2", SERVER)
             new = fresh.exchange()
             pushed = fresh.exchange(push=True)
             fresh.close()
@@ -214,36 +194,28 @@ class Demo:
         story.check(
             "the established connection goes on",
             all(e.ok for e in again),
-            ", ".join(f"{e.milliseconds:.1f} ms" for e in again),
+            _times(again),
         )
         story.check("a new one works from its first packet", new.ok, new.detail)
         story.check("the server may speak first", pushed.ok, pushed.detail)
         returned = sum(self.is_return(frame.data) for frame in first.frames())
         story.check("no return packet touched node1", returned == 0, f"{returned} seen")
 
-    def is_return(self, frame: bytes) -> bool:
-        """Tell whether a frame is a return packet of the masqueraded connections."""
-        try:
-            headers = decode(frame).headers
-        except DecodeError:
-            return False
-        return format_ip(headers.ip_dst) == _NAT and headers.l4_src == _PORT
-
     def north_to_south(self) -> None:
         """An outside client's packets move to the other gateway in mid-connection."""
         story = self.story
         story.step("North to south: an outside client, DNAT, and a gateway change")
         self.upstream_sends_to("node1")
-        session = self.open("server", _VIP)
+        session = self.open("server", VIP)
         one = session.exchange()
-        story.check(f"the client reaches vm3 at {_VIP} by node1", one.ok, one.detail)
+        story.check(f"the client reaches vm3 at {VIP} by node1", one.ok, one.detail)
         before = self.records("node1", session.source_port)
         self.upstream_sends_to("node4")
         two = [session.exchange() for _ in range(3)]
         story.check(
             "after the move to node4 the same connection goes on",
             all(e.ok for e in two),
-            ", ".join(e.detail or f"{e.milliseconds:.1f} ms" for e in two),
+            _times(two),
         )
         after = self.records("node4", session.source_port)
         same = bool(before and after) and all(
@@ -279,8 +251,7 @@ class Demo:
         story.check(
             "they go on even when its flows are deleted too",
             all(e.ok for e in alive),
-            f"{removed} flows deleted; "
-            + ", ".join(e.detail or f"{e.milliseconds:.1f} ms" for e in alive),
+            f"{removed} {'flow' if removed == 1 else 'flows'} deleted; {_times(alive)}",
         )
 
     def inbound_port(self) -> int:
@@ -288,21 +259,14 @@ class Demo:
         assert self.inbound is not None
         return self.inbound.source_port
 
-    def forget_flows(self, host: str) -> int:
-        """Delete every reactive flow of a host; return how many there were."""
-        node = self.lab.host(host)
-        count = node.ovs_ofctl("dump-flows", "table=10").count("priority=1000")
-        node.ovs_ofctl("del-flows", "cookie=0x6d03000000000000/0xffff000000000000")
-        return count
-
     def filter(self) -> None:
         """Outside cannot open what the filter does not let in."""
         story = self.story
         story.step("Stateful filter: only what is allowed, and replies to one's own")
-        refused = self.open("server", _VIP, port=_PORT + 1)
+        refused = self.open("server", VIP, port=PORT + 1)
         story.check("outside cannot open another port of vm3", not refused.is_open)
         refused.close()
-        outbound = self.open("vm3", _SERVER)
+        outbound = self.open("vm3", SERVER)
         reply = outbound.exchange()
         story.check("replies to vm3's own connection pass", reply.ok, reply.detail)
         outbound.close()
@@ -310,71 +274,41 @@ class Demo:
         packets = "1 packet" if drops == 1 else f"{drops} packets"
         story.tell(f"node4 counts {packets} that the filter dropped")
 
-    # What the steps use.
-
-    def open(self, node: str, host: str, port: int = _PORT) -> Session:
-        """Open a numbered session from a machine of the lab."""
-        command = Session.command("tcp", host, port)
-        return Session(self.lab.popen(node, command, stdin=-1))
-
-    def upstream_sends_to(self, gateway: str) -> None:
-        """Let upstream route what is for the cloud to one gateway."""
-        via = _VIA[gateway]
-        self.lab.exec("upstream", f"ip route replace 203.0.113.0/24 via {via}")
-        self.story.tell(f"upstream: 203.0.113.0/24 via {via} ({gateway})")
-
-    def counters(self, host: str) -> Counter[str]:
-        """Return what an agent has counted so far."""
-        return Counter(self.lab.agent_query(host, "stats")["counters"])
-
-    def records(self, host: str, port: int) -> list[dict[str, Any]]:
-        """Return a host's records of connections from a source port."""
-        return [
-            record
-            for record in self.lab.agent_query(host, "records")
-            if record["original"]["source_port"] == port
-        ]
-
-    def gre(self, capture: Any) -> list[GrePacket]:
-        """Return the GRE packets of a capture."""
-        return parse_all((frame.time, frame.data) for frame in capture.frames())
-
-    def underlay(self, host: str) -> str:
-        """Return a host's tunnel address."""
-        return next(h.ip for h in self.lab.spec.hosts if h.name == host)
-
-    def host_at(self, address: str) -> str:
-        """Return the host that has a tunnel address."""
-        names = [h.name for h in self.lab.spec.hosts if h.ip == address]
-        return names[0] if names else address
-
-    def wait(self, holds: Callable[[], bool], timeout_s: float = 8.0) -> None:
-        """Wait until something holds, or the time is over."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            try:
-                if holds():
-                    return
-            except LabError:
-                # The agent is still starting.
-                pass
-            time.sleep(0.1)
+    def gateway_dies(self) -> None:
+        """The gateway that carries everything dies, and comes back."""
+        story = self.story
+        story.step("A gateway dies: node1 carries everything, and is killed whole")
+        assert self.outbound is not None
+        assert self.inbound is not None
+        sessions = (self.outbound, self.inbound)
+        self.upstream_sends_to("node1")
+        before = [session.exchange() for session in sessions]
+        story.check("both connections pass by node1", all(e.ok for e in before))
+        # Upstream's own routing is not ours: it turns away in the same moment.
+        turn = threading.Thread(target=self.upstream_sends_to, args=("node4",))
+        turn.start()
+        self.lab.kill("node1", "host")
+        turn.join()
+        alive = [session.exchange() for session in sessions]
+        story.check("both go on by node4", all(e.ok for e in alive), _times(alive))
+        pushed = self.outbound.exchange(push=True)
+        story.check("the server may still speak first", pushed.ok, pushed.detail)
+        fresh = self.open("vm2", SERVER)
+        story.check("new connections work", fresh.exchange().ok)
+        self.lab.restore("node1", "host")
+        self.lab.wait_ready()
+        self.upstream_sends_to("node1")
+        again = [session.exchange() for session in (*sessions, fresh)]
+        story.check(
+            "node1 comes back and carries all three again",
+            all(e.ok for e in again),
+            _times(again),
+        )
+        fresh.close()
 
 
-def is_ip(frame: bytes) -> bool:
-    """Tell whether a frame carries IPv4 or IPv6, and is not ARP, say."""
-    return frame[12:14] in (b"\x08\x00", b"\x86\xdd")
-
-
-def _tuple(ends: dict[str, Any]) -> str:
-    return (
-        f"{ends['source']}:{ends['source_port']} -> "
-        f"{ends['destination']}:{ends['destination_port']}"
-    )
-
-
-def _by_host(counters: dict[str, Counter[str]], name: str) -> str:
-    return ", ".join(f"{host} {counted[name]}" for host, counted in counters.items())
+def _times(exchanges: Iterable[Exchange]) -> str:
+    return ", ".join(e.detail or f"{e.milliseconds:.1f} ms" for e in exchanges)
 
 
 def main(argv: Optional[Iterable[str]] = None) -> int:
@@ -388,7 +322,7 @@ def main(argv: Optional[Iterable[str]] = None) -> int:
         "--keep", action="store_true", help="leave the lab up, and say what to try"
     )
     arguments = parser.parse_args(None if argv is None else list(argv))
-    story = Story(steps=6)
+    story = Story(steps=7)
     start = time.monotonic()
     story.step("Four hosts, each with its own Open vSwitch and agent")
     lab = Lab(_LAB, name="lab" if arguments.keep else "demo", report=story.tell)
