@@ -223,6 +223,7 @@ def _nsdb_client(config: AgentConfig) -> Any:
         private_key=nsdb.private_key,
         certificate=nsdb.certificate,
         ca_cert=nsdb.ca_cert,
+        pause=lambda: hub.sleep(0),
     )
 
 

@@ -7,14 +7,15 @@ Nothing here blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from midoryu.engine.effect import NsdbWrite
 from midoryu.engine.event import Event, NsdbDisconnected, TopologyChanged
 from midoryu.nsdb.presence import lock_name
-from midoryu.nsdb.remote import Certificates, TrackingIdl, use_certificates
+from midoryu.nsdb.remote import Certificates, use_certificates
 from midoryu.nsdb.replica import Replica
+from midoryu.nsdb.thin_idl import ThinIdl
 from midoryu.nsdb.writer import Writer
 
 
@@ -30,19 +31,22 @@ class NsdbClient:
         private_key: str = "",
         certificate: str = "",
         ca_cert: str = "",
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare to connect; nothing is sent before the first `run`.
 
         `connection` is a comma-separated list of remotes, `underlay` the tunnel
-        endpoint address (128-bit) that this host's row shall have.
+        endpoint address (128-bit) that this host's row shall have. `pause` is called
+        now and then while `run` reads very many rows, to let other green threads run;
+        they may call `write` and `is_connected` then.
 
         Raises:
             ConfigError: a remote is malformed or a certificate file is missing.
         """
         files = Certificates(private_key, certificate, ca_cert)
         use_certificates(connection, files)
-        self._idl = TrackingIdl(connection)
-        self._replica = Replica()
+        self._idl = ThinIdl(connection, pause)
+        self._replica = Replica(self._idl.store, self._idl.problems, pause)
         self._writer = Writer(self._idl, self._replica, host=host, underlay=underlay)
         self._was_connected = False
         self._presence = lock_name(host)
@@ -92,6 +96,6 @@ class NsdbClient:
         dirty, self._idl.dirty = self._idl.dirty, set()
         if not dirty and not fresh:
             return
-        changes = self._replica.update(self._idl.tables, dirty, everything=fresh)
+        changes = self._replica.update(dirty)
         if changes or fresh:
             yield TopologyChanged(changes)

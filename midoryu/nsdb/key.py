@@ -73,9 +73,7 @@ class KeyAllocator:
     def _verified_cloud(self) -> Any:
         tables = self._idl.tables
         for name in KEYED_TABLES:
-            for row in tables[name].rows.values():
-                if row._data is not None:
-                    self._used.add(row.key)
+            self._used.update(self._idl.used_keys(name))
         cloud = next(iter(tables["Cloud"].rows.values()), None)
         if cloud is None:
             # The table holds one row at most: a second insert at once is refused.

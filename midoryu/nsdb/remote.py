@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,11 @@ def _check_files(files: Certificates) -> None:
 class TrackingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
     """An IDL that collects which rows changed, and whether all were read again."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, helper: Any = None) -> None:
         check_connection(connection)
         use_fast_parser()
-        super().__init__(connection, schema_helper(), leader_only=False)
+        helper = schema_helper() if helper is None else helper
+        super().__init__(connection, helper, leader_only=False)
         self.dirty: set[tuple[str, Any]] = set()
         """Table and UUID of each row that changed since somebody cleared this."""
         self._shared: dict[tuple[Any, object], Any] = {}
@@ -139,6 +141,11 @@ class TrackingIdl(ovs.db.idl.Idl):  # type: ignore[misc]
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         """Note a changed row (called by the IDL)."""
         self.dirty.add((row._table.name, row.uuid))
+
+    def used_keys(self, table: str) -> Iterator[int]:
+        """Go through the keys that a table's rows have; not of rows just inserted."""
+        rows = self.tables[table].rows.values()
+        return (row.key for row in rows if row._data is not None)
 
     @property
     def is_complete(self) -> bool:

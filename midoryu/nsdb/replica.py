@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final
 
 from midoryu.nsdb.rows import (
     BadRowError,
@@ -20,84 +20,111 @@ from midoryu.nsdb.rows import (
     row_name,
     used_rows,
 )
+from midoryu.nsdb.thin_row import Table
 from midoryu.topology.model import Change, Gone, Put, Row
 
 LOG = logging.getLogger(__name__)
 
-RowId = tuple[str, Any]
+RowId = tuple[str, str]
 """Table and UUID."""
+# Others get their turn after so many rows.
+_PAUSE_ROWS: Final = 256
 
 
 class Replica:
     """The values made of the rows, by row."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        store: Mapping[str, Table],
+        problems: Mapping[RowId, str],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            store: the rows, which others keep.
+            problems: rows that could not be read at all.
+            pause: is called now and then while very many rows are converted.
+        """
         self.bad_rows = 0
         """Rows that made no valid value, since the start."""
-        self._values: dict[RowId, Row] = {}
-        self._ids: dict[tuple[object, ...], RowId] = {}
-        self._users: dict[Any, set[RowId]] = defaultdict(set)
-        self._uses: dict[RowId, frozenset[Any]] = {}
+        self._store = store
+        self._problems = problems
+        self._pause = pause
+        self._values: dict[str, dict[str, Row]] = {name: {} for name in store}
+        self._ids: dict[object, dict[object, RowId]] = defaultdict(dict)
+        self._users: dict[str, set[RowId]] = defaultdict(set)
+        self._uses: dict[RowId, frozenset[str]] = {}
         self._bad: dict[RowId, str] = {}
 
     def find(self, *natural: object) -> Row | None:
         """Return the value with a natural key (`rows.natural_key`), None for none."""
-        row_id = self._ids.get(natural)
-        return None if row_id is None else self._values[row_id]
+        row_id = self._id(natural)
+        return None if row_id is None else self._values[row_id[0]][row_id[1]]
 
-    def uuid(self, *natural: object) -> Any:
+    def uuid(self, *natural: object) -> str | None:
         """Return the UUID of the row with a natural key, None for none."""
-        row_id = self._ids.get(natural)
+        row_id = self._id(natural)
         return None if row_id is None else row_id[1]
 
-    def update(
-        self, tables: Mapping[str, Any], dirty: Iterable[RowId], *, everything: bool
-    ) -> tuple[Change, ...]:
-        """Convert rows again and return the differences.
+    def _id(self, natural: tuple[object, ...]) -> RowId | None:
+        kind, *key = natural
+        return self._ids[kind].get(key[0] if len(key) == 1 else tuple(key))
 
-        `tables` are the IDL's; `everything` says that rows may have gone untold.
-        """
+    def update(self, dirty: Collection[RowId]) -> tuple[Change, ...]:
+        """Convert rows again and return the differences."""
         ids = self._with_users(dirty)
-        if everything:
-            ids.update((name, uuid) for name in tables for uuid in tables[name].rows)
-            ids.update(self._values)
         before: dict[RowName, Row] = {}
         after: dict[RowName, Row] = {}
-        for row_id in ids:
-            old = self._values.pop(row_id, None)
+        for table, uuid in ids:
+            old = self._values[table].pop(uuid, None)
             if old is not None:
                 before[row_name(old)] = old
-                self._ids.pop(natural_key(old), None)
-        for row_id in ids:
-            new = self._convert(row_id, tables[row_id[0]].rows.get(row_id[1]))
+                kind, key = _split(natural_key(old))
+                self._ids[kind].pop(key, None)
+        for count, row_id in enumerate(ids, 1):
+            new = self._convert(row_id)
             if new is not None:
-                self._values[row_id] = new
-                self._ids[natural_key(new)] = row_id
+                self._values[row_id[0]][row_id[1]] = new
+                kind, key = _split(natural_key(new))
+                self._ids[kind][key] = row_id
                 after[row_name(new)] = new
+            if not count % _PAUSE_ROWS:
+                self._pause()
         return tuple(_differences(before, after))
 
-    def _with_users(self, dirty: Iterable[RowId]) -> set[RowId]:
+    def _with_users(self, dirty: Collection[RowId]) -> set[RowId]:
         ids = set(dirty)
-        for _, uuid in tuple(ids):
-            ids |= self._users.get(uuid, set())
+        if self._users:
+            for _, uuid in tuple(ids):
+                ids |= self._users.get(uuid, set())
         return ids
 
-    def _convert(self, row_id: RowId, row: Any) -> Row | None:
+    def _convert(self, row_id: RowId) -> Row | None:
+        table, uuid = row_id
+        row = self._store[table].view(uuid)
         self._note_uses(row_id, row)
         if row is None:
-            self._bad.pop(row_id, None)
+            if row_id in self._problems:
+                self._report(row_id, self._problems[row_id])
+            elif self._bad:
+                self._bad.pop(row_id, None)
             return None
         try:
-            value = convert(row_id[0], row)
+            value = convert(table, row)
         except BadRowError as problem:
             self._report(row_id, str(problem))
             return None
-        self._bad.pop(row_id, None)
+        if self._bad:
+            self._bad.pop(row_id, None)
         return value
 
     def _note_uses(self, row_id: RowId, row: Any) -> None:
-        used = used_rows(row_id[0], row) if row is not None else []
-        now = frozenset(other.uuid for other in used if other is not None)
+        used = used_rows(row_id[0], row) if row is not None else ()
+        if not used and row_id not in self._uses:
+            return
+        now = frozenset(other.uuid for other in used)
         before = self._uses.pop(row_id, frozenset())
         if now:
             self._uses[row_id] = now
@@ -114,6 +141,11 @@ class Replica:
         self._bad[row_id] = problem
         self.bad_rows += 1
         LOG.warning("skipped a bad row: %s", problem)
+
+
+def _split(natural: tuple[Any, ...]) -> tuple[object, object]:
+    """Split a natural key into kind and the rest, which is bare where it is one."""
+    return natural[0], natural[1] if len(natural) == 2 else natural[1:]
 
 
 def _differences(

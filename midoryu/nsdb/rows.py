@@ -12,7 +12,6 @@ from typing import Any, Final, Union
 
 from midoryu.errors import TopologyError
 from midoryu.nsdb import balancer_rows, l2_rows, service_rows
-from midoryu.nsdb.row_view import RowView
 from midoryu.nsdb.schema import (
     allowed_from_text,
     interface_from_text,
@@ -33,7 +32,7 @@ class BadRowError(TopologyError):
 
 
 def convert(table: str, row: Any) -> model.Row | None:
-    """Make the value of a row; None where the row only serves others.
+    """Make the value of a row (`thin_row.View`); None where it only serves others.
 
     Raises:
         BadRowError: the row does not make a valid value.
@@ -42,7 +41,7 @@ def convert(table: str, row: Any) -> model.Row | None:
     if converter is None:
         return None
     try:
-        return converter(RowView(row))
+        return converter(row)
     except (ValueError, AttributeError) as problem:
         raise BadRowError(f"{table} {row.uuid}: {problem}") from problem
 

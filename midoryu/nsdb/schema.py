@@ -8,6 +8,7 @@ read it through here.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +35,20 @@ MAX_KEY: Final = 0xFF_FFFE
 BLOCKS: Final = range(16, 1024)
 
 
-def schema_helper() -> Any:
-    """Return an `ovs.db.idl.SchemaHelper` with all tables but the server's own."""
+def schema_helper(without: Collection[str] = ()) -> Any:
+    """Return an `ovs.db.idl.SchemaHelper` with all tables but the server's own.
+
+    Columns of the names in `without` are left out.
+    """
     with SCHEMA_FILE.open(encoding="utf-8") as file:
         schema = json.load(file)
     for name in SERVER_TABLES:
         del schema["tables"][name]
     del schema["tables"]["Cloud"]["columns"]["connections"]
     helper = ovs.db.idl.SchemaHelper(schema_json=schema)
-    helper.register_all()
+    for name, table in schema["tables"].items():
+        columns = [column for column in table["columns"] if column not in without]
+        helper.register_columns(name, columns)
     return helper
 
 

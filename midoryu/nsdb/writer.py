@@ -18,8 +18,9 @@ from midoryu.engine.effect import LeaseBlock, NsdbWrite
 from midoryu.engine.event import WriteRefused
 from midoryu.errors import NsdbError
 from midoryu.nsdb.key import KeyAllocator
-from midoryu.nsdb.remote import TrackingIdl
 from midoryu.nsdb.replica import Replica
+from midoryu.nsdb.thin_idl import ThinIdl
+from midoryu.nsdb.thin_row import ZERO_UUID
 from midoryu.nsdb.write import RefusedError, RowWriter, Wish, wish_key
 from midoryu.packet.address import format_ip
 from midoryu.topology import model
@@ -37,7 +38,7 @@ class Writer:
     """Sends writes and the host's own row."""
 
     def __init__(
-        self, idl: TrackingIdl, replica: Replica, *, host: str, underlay: int
+        self, idl: ThinIdl, replica: Replica, *, host: str, underlay: int
     ) -> None:
         self._idl = idl
         self._replica = replica
@@ -146,8 +147,9 @@ class Writer:
         self._registration_seqno = self._idl.change_seqno
         transaction = self._begin()
         table = self._idl.tables["Host"]
-        rows = (row for row in table.rows.values() if row.name == self._host)
-        row = next(rows, None)
+        views = self._idl.store["Host"].views()
+        uuids = (view.uuid for view in views if view.name == self._host)
+        row = table.rows.get(next(uuids, ZERO_UUID))
         try:
             if row is None:
                 keys = KeyAllocator(self._idl, transaction)
