@@ -7,12 +7,12 @@ how rows become values of `topology.model` and back. Never decides: what a packe
 Two users. The agent has a `client.NsdbClient`: `run` turns what the server sent into
 engine events, `write` queues what the engine learned; neither blocks. Commands have a
 `session.Session`: it waits for the database, and for its one transaction.
-The agent keeps rows as tuples (`thin_row`): a large cloud's are 50,000. Commands use the
-IDL of package `ovs`.
+The agent keeps rows as tuples (`thin_row`): a large cloud has very many. Commands use
+the IDL of package `ovs`.
 
     topology file --topology_file--> items --apply--> rows (one transaction)
                   <-----export------ items <-----item----- rows
-    rows --thin_idl--> tuples --rows, replica--> topology.model changes --client--> engine
+    rows --thin_idl--> tuples --rows, replica--> model changes --client--> engine
     effect.NsdbWrite --writer, write--> rows
 
 Invariants:
