@@ -466,7 +466,7 @@ def _ingress_of(walk: Walk, connection: Connection) -> Vport:
     was, now = connection.ingress_vport, walk.ingress
     topology = walk.world.topology
     vport = topology.vport(was) if was != now.key else None
-    if vport is None or vport.device != now.device or not topology.is_up(vport):
+    if vport is None or not topology.is_up(vport):
         return now
     if not any(now.key in one.vports for one in topology.ingress_sets(was)):
         return now

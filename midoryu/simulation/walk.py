@@ -243,9 +243,13 @@ class Walk:
         """Look its connection up where it came in, once."""
         if not self._looked_up:
             self._looked_up = True
-            if self.hit is None:
-                # A floating address may have changed the headers since.
-                self._find(self.ingress.device, as_it_came=True)
+            if self.hit is not None:
+                return
+            # A floating address may have changed the headers since.
+            if self._find(self.ingress.device, as_it_came=True) is None:
+                for device in self.world.topology.devices_beside(self.ingress.key):
+                    if self._find(device, as_it_came=True, beside=True) is not None:
+                        return
 
     def find_at(self, device: int) -> Union[Hit, None]:
         """Look its connection up as it presents itself to a device.
@@ -256,7 +260,14 @@ class Walk:
         """
         return self._find(device, as_it_came=False)
 
-    def _find(self, device: int, *, as_it_came: bool) -> Union[Hit, None]:
+    def _find(
+        self, device: int, *, as_it_came: bool, beside: bool = False
+    ) -> Union[Hit, None]:
+        """Look its connection up at a device.
+
+        With `beside` it could have come in there as well, but did not: what that device
+        translates by itself is no connection of this one's.
+        """
         self._read_tuple()
         connections, proto = self.world.connections, self.ip_proto
         with_ids = (False, True) if self._has_id() else (False,)
@@ -267,6 +278,8 @@ class Walk:
         for key in keys:
             self.tags.add(key)
             hit = connections.find(key)
+            if beside and hit is not None and _is_translated(hit.connection, device):
+                continue
             if hit is None or self._is_unfinished(hit):
                 self._missed.append(key)
             else:
@@ -446,6 +459,10 @@ class Walk:
     def emit(self, vport: int, frame: bytes) -> None:
         """Let a device send a frame out of one of its vports."""
         self.emissions.append(Emission(vport, frame))
+
+
+def _is_translated(connection: Connection, device: int) -> bool:
+    return any(one.device == device for one in connection.translations)
 
 
 def _quoted_tuple(quoted: Embedded, *, with_id: bool) -> FourTuple:

@@ -84,6 +84,7 @@ class Topology:
         self.interest_version = 0
         """Counts the changes that may touch `interested_hosts`."""
         self._interest: dict[frozenset[int], frozenset[int]] = {}
+        self._beside: dict[int, tuple[int, ...]] = {}
         self.balancers = Balancers(self._rows)
         """Load balancers, their pools and members."""
 
@@ -223,6 +224,23 @@ class Topology:
         for key in self._sets_by_vport.get(vport, ()):
             yield self._rows[model.IngressSet][key]
 
+    def devices_beside(self, vport: int) -> tuple[int, ...]:
+        """Return the other devices where what comes in by a vport may come in as well.
+
+        Those of the members of its ingress sets; mostly all are on one device.
+        """
+        known = self._beside.get(vport)
+        if known is None:
+            members = {m for one in self.ingress_sets(vport) for m in one.vports}
+            rows = map(self.vport, {vport, *members})
+            devices = {row.key: row.device for row in rows if row is not None}
+            own = devices.get(vport, 0)
+            known = tuple(sorted(set(devices.values()) - {own}))
+            if len(self._beside) >= _MAX_INTEREST:
+                self._beside.clear()
+            self._beside[vport] = known
+        return known
+
     def interested_hosts(self, vports: Iterable[int]) -> frozenset[int]:
         """Return the hosts that may see a later packet of a connection.
 
@@ -270,6 +288,7 @@ class Topology:
                 continue
             if kind in _PLACE_ROWS:
                 self._interest.clear()
+                self._beside.clear()
                 self.interest_version += 1
             if kind in BALANCER_ROWS:
                 members |= self._change_balancer(kind, key, (old, new), tags)
@@ -440,13 +459,20 @@ class Topology:
         if isinstance(row, model.Vport):
             return self._vport_tags(row)
         if isinstance(row, model.IngressSet):
-            return map(interest_tag, row.vports)
+            return self._set_tags(row)
         if type(row) in _NETWORK_ROWS:
             return (device_tag(row.network),)
         if type(row) in _DEVICE_ROWS:
             return (device_tag(row.router),)
         make_tag = _TAG_OF_ROW.get(type(row))
         return () if make_tag is None else (make_tag(row),)
+
+    def _set_tags(self, row: model.IngressSet) -> Iterator[Tag]:
+        yield from map(interest_tag, row.vports)
+        rows = list(filter(None, map(self.vport, row.vports)))
+        if len({one.device for one in rows}) > 1:
+            # Records are looked for at all of these devices.
+            yield from (vport_tag(one.key) for one in rows)
 
     def _vport_tags(self, row: model.Vport) -> Iterator[Tag]:
         yield vport_tag(row.key)

@@ -171,7 +171,10 @@ def migration(scene: Scene) -> Steps:
 
 
 def drain(scene: Scene) -> Steps:
-    """A gateway leaves the ingress set and loses its routes, then joins again."""
+    """A gateway leaves the ingress set and loses its routes, then joins again.
+
+    On a router of its own it stays in the set: or would take its connections along.
+    """
     cloud, traffic, rng = scene.cloud, scene.traffic, scene.rng
     world, b = cloud.world, cloud.world.builder
     if len(traffic.upstream) < 2:
@@ -180,7 +183,8 @@ def drain(scene: Scene) -> Steps:
     traffic.upstream.remove(name)
     others = [world.uplink(g) for g in world.gateways if g != name]
     cloud.nsdb.change(*(model.Gone(model.Route, r.key) for r in world.routes[name]))
-    cloud.nsdb.change(model.Put(b.ingress_set("uplinks", *others)))
+    if len(world.providers) == 1:
+        cloud.nsdb.change(model.Put(b.ingress_set("uplinks", *others)))
     yield 0.15
     yield CALM
     yield rng.random()
@@ -246,7 +250,8 @@ KINDS: Final = {
     "data loss": Kind(data_loss, 0.1),
     "agent restart": Kind(agent_restart, 1.0, forgets=True),
     "agent loop": Kind(agent_loop, 1.0, forgets=True),
-    "switch restart": Kind(switch_restart, 0.2),
+    # Its flows are what a connection within one host is remembered by.
+    "switch restart": Kind(switch_restart, 0.2, forgets=True),
     "gateway death": Kind(gateway_death, 0.5, forgets=True),
     "gateway freeze": Kind(gateway_freeze, 0.5, forgets=True),
     "state partition": Kind(state_partition, 0.5),
