@@ -31,6 +31,12 @@ together.
 A router holds a packet against the MTU of the link that it leaves by only where that is
 smaller than the one that it came by (`size`); the flow then checks the size.
 
+Members of one ingress set are equal ways in, on different devices too: a record is
+looked for at the device where a packet comes in, then at those of its vport's fellows,
+and stays with the vport that it names. Two things are not shared: what one of these
+devices translates by itself, and connections that came in by a vport that has left the
+set since.
+
 A load balancer's VIP is a DNAT rule that chooses. A network translates after its
 ingress chain and before its egress chain.
 

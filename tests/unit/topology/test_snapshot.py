@@ -139,6 +139,20 @@ def test_interested_hosts_are_those_of_the_ingress_set() -> None:
     assert hosts == {b.key(name) for name in ("node1", "node4", "node2")}
 
 
+def test_devices_beside_are_those_of_other_members_of_an_ingress_set() -> None:
+    b = cloud()
+    b.vport("tenant/other", host="node4")
+    topology, uplink = b.topology(), b.key("provider/uplink1")
+    assert topology.devices_beside(uplink) == ()
+
+    row = b.ingress_set("uplinks", "provider/uplink1", "tenant/other")
+    tags = topology.apply([model.Put(row)])
+
+    assert topology.devices_beside(uplink) == (b.key("tenant"),)
+    assert topology.devices_beside(b.key("tenant/other")) == (b.key("provider"),)
+    assert tag.vport_tag(uplink) in tags
+
+
 def test_vport_that_moves_is_interesting_to_both_hosts() -> None:
     b = cloud()
     topology, vm2 = b.topology(), b.key("web/vm2")
