@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import ovs.json
 
+from midoryu.nsdb.json_rows import LARGE, decode_large
+
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
 _OTHER: Final = re.compile(r"[^][{}]+")
 _MAX_CHARACTERS: Final = 1 << 30
@@ -48,8 +50,11 @@ class StreamParser:
 
     def finish(self) -> Any:
         """Return the decoded message, or a sentence about what is wrong with it."""
+        text = "".join(self._parts)
+        self._parts.clear()
         try:
-            return json.loads("".join(self._parts))
+            large = decode_large(text) if len(text) >= LARGE else None
+            return json.loads(text) if large is None else large
         except ValueError as problem:
             return f"not JSON: {problem}"
         except RecursionError:

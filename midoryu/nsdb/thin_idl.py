@@ -79,21 +79,23 @@ class ThinIdl(TrackingIdl):
     def _Idl__parse_update(  # noqa: N802
         self, update: Any, version: str, tables: Any = None
     ) -> None:
-        """Take over what the server says (called by the IDL)."""
+        """Take over what the server says (called by the IDL).
+
+        Raises:
+            ovs.db.error.Error: a whole database came as what is not JSON.
+        """
         if tables:
             super()._Idl__parse_update(update, version, tables)
             return
         count = len(self.dirty)
-        for name in list(update):
-            # What is read is not needed again: its memory serves the rows after it.
-            rows, table = update.pop(name), self.store.get(name)
+        for name, rows in update.items():
+            table = self.store.get(name)
             if table is None or not isinstance(rows, dict):
                 LOG.error("the NSDB told of table %s, which nobody knows", name)
                 continue
-            while rows:
-                row, told = rows.popitem()
+            for number, (row, told) in enumerate(rows.items(), 1):
                 self._take(name, table, row, told)
-                if not len(rows) % PAUSE_ROWS:
+                if not number % PAUSE_ROWS:
                     self._pause()
         for name, gone in self._before.items():
             self.dirty.update((name, row) for row in gone)
