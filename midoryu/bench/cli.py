@@ -48,12 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MidoryuError, OSError) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
-    text = (to_json if options.format == "json" else to_table)(figures)
-    if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
+    _write(figures, options.format, options.output)
     return 0
+
+
+def _write(figures: list[Figure], form: str | None, output: Path | None) -> None:
+    """Print figures, or write them to a file whose name may say in which form."""
+    if form is None:
+        form = "json" if output and output.suffix == ".json" else "table"
+    text = (to_json if form == "json" else to_table)(figures)
+    if output is None:
+        print(text)
+        return
+    output.write_text(text + "\n", encoding="utf-8")
+    if form == "json":
+        print(to_table(figures))
 
 
 def _too_slow(found: list[gate.Loss]) -> int:
@@ -78,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("micro", "packet-in", "network", "memory", "scale", "gate", "all"),
         default="all",
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--format",
+        choices=("table", "json"),
+        help="(table; json for a FILE.json)",
+    )
     parser.add_argument(
         "--repeat", type=_positive, default=3, metavar="N", help="repetitions (3)"
     )
@@ -92,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", action="store_true", help="micro: show where the time goes"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write there; of JSON in a file, a table is printed, too",
+    )
     return parser
 
 
