@@ -38,6 +38,19 @@ class Seen(NamedTuple):
     mark: Mark
 
 
+class SeenError(NamedTuple):
+    """An ICMP error as its receiver sees it."""
+
+    source: int
+    destination: int
+    ip_proto: int
+    """Of the quoted packet, as are the ends."""
+    ends: FourTuple
+    mark: Mark
+    sound: bool
+    """Its checksums are right (IPv6: nobody looked)."""
+
+
 def make(
     ip_proto: int,
     ends: FourTuple,
@@ -48,6 +61,12 @@ def make(
     eth_dst: int,
 ) -> bytes:
     """Make a frame; an echo has its identifier as source and destination port."""
+    packet = make_packet(ip_proto, ends, mark, flags=flags)
+    return _framed(packet, ends[0], eth_src, eth_dst)
+
+
+def make_packet(ip_proto: int, ends: FourTuple, mark: Mark, *, flags: int = 0) -> bytes:
+    """Make what is in a frame."""
     source, destination, source_port, destination_port = ends
     payload = _MARK.pack(_MAGIC, mark.connection, mark.returns, mark.serial)
     if ip_proto == TCP:
@@ -72,7 +91,24 @@ def make(
         kind = (REPLY if mark.returns else QUERY)[ip_proto]
         head = struct.pack(">BBHHH", kind, 0, 0, source_port, mark.serial & 0xFFFF)
         at = 2
-    body = head + payload
+    return _packet(ip_proto, source, destination, head + payload, at)
+
+
+def make_error(
+    quoted: bytes, source: int, destination: int, *, eth_src: int, eth_dst: int
+) -> bytes:
+    """Make an ICMP error (port unreachable) that quotes a whole packet."""
+    v4 = is_v4(source)
+    proto, kind, code = (ICMP, 3, 3) if v4 else (ICMPV6, 1, 4)
+    body = struct.pack(">BBHI", kind, code, 0, 0) + quoted
+    packet = _packet(proto, source, destination, body, 2)
+    return _framed(packet, source, eth_src, eth_dst)
+
+
+def _packet(
+    ip_proto: int, source: int, destination: int, body: bytes, at: int
+) -> bytes:
+    """Put an IP header before a body, and a checksum into it at an offset."""
     v4 = is_v4(source)
     width = 4 if v4 else 16
     mask = (1 << (8 * width)) - 1
@@ -88,8 +124,13 @@ def make(
         ip = ip[:10] + checksum.to_bytes(2, "big") + addresses
     else:
         ip = struct.pack(">IHBB", 6 << 28, len(body), ip_proto, 64) + addresses
+    return ip + body
+
+
+def _framed(packet: bytes, source: int, eth_src: int, eth_dst: int) -> bytes:
     ethernet = eth_dst.to_bytes(6, "big") + eth_src.to_bytes(6, "big")
-    return ethernet + (ETH_IPV4 if v4 else ETH_IPV6).to_bytes(2, "big") + ip + body
+    eth_type = ETH_IPV4 if is_v4(source) else ETH_IPV6
+    return ethernet + eth_type.to_bytes(2, "big") + packet
 
 
 def read(frame: bytes) -> Seen | None:
@@ -109,6 +150,24 @@ def read(frame: bytes) -> Seen | None:
         ports = identifier, identifier
     ends = (headers.ip_src, headers.ip_dst, *ports)
     return Seen(packet.ip_proto, ends, Mark(connection, bool(returns), serial))
+
+
+def read_error(frame: bytes) -> SeenError | None:
+    """Read an ICMP error that quotes a packet of this traffic; None for others."""
+    if len(frame) < _MARK.size or frame[-_MARK.size :][:4] != _MAGIC:
+        return None
+    _, connection, returns, serial = _MARK.unpack(frame[-_MARK.size :])
+    packet = decode(frame)
+    quoted = packet.embedded
+    if quoted is None:
+        return None
+    ends = (quoted.ip_src, quoted.ip_dst, quoted.l4_src, quoted.l4_dst)
+    headers = packet.headers
+    mark = Mark(connection, bool(returns), serial)
+    sound = not is_v4(headers.ip_src) or not (
+        _checksum(frame[packet.l4 :]) or _checksum(frame[quoted.l3 : quoted.l4])
+    )
+    return SeenError(headers.ip_src, headers.ip_dst, quoted.ip_proto, ends, mark, sound)
 
 
 def _checksum(data: bytes) -> int:

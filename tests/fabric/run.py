@@ -157,10 +157,14 @@ class Run:
             if not talk.is_closing:
                 traffic.say(talk, returns=False)
                 traffic.say(talk, returns=True)
+                traffic.errors.demand(talk)
         loop.run((2 * TRIES + 3) * RTO_S)
         for talk in traffic.live:
             if talk.under_way is not None:
                 raise InvariantError(f"stuck: {traffic.describe(talk)}")
+        missing = traffic.errors.missing()
+        if missing:
+            raise InvariantError(missing)
         traffic.is_checking = False
         traffic.is_paused = False
 

@@ -17,7 +17,8 @@ from midoryu.packet.address import format_ip, parse_ip
 from midoryu.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from midoryu.state.connection import FourTuple, reverse
 from tests.fabric import frame
-from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark
+from tests.fabric.error import Errors
+from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark, SeenError
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import Cloud
 from tests.fabric.world import (
@@ -98,6 +99,7 @@ class Traffic:
         self._next = 1
         self._by_seen: dict[tuple[int, FourTuple], Talk] = {}
         self._next_outside_port = 20000
+        self.errors = Errors(self)
         cloud.delivered = self._delivered
 
     @property
@@ -246,17 +248,19 @@ class Traffic:
     def _emit(
         self, proto: int, ends: FourTuple, mark: Mark, sender: Vm | None, flags: int
     ) -> None:
-        world = self.cloud.world
         self.counts["packets"] += 1
-        if sender is not None:
-            to = world.lan_mac(ends[1])
-            vport, source = sender.vport, sender.mac
-        else:
-            gateway = self.rng.choice(self.upstream)
-            vport, source = world.uplink(gateway), world.upstream_mac(gateway)
-            to = world.uplink_mac(gateway)
+        vport, source, to = self.way_in(sender, ends[1])
         made = frame.make(proto, ends, mark, flags=flags, eth_src=source, eth_dst=to)
         self.cloud.enter(vport, made)
+
+    def way_in(self, sender: Vm | None, to: int) -> tuple[str, int, int]:
+        """Return the vport where a packet comes in, and its MAC addresses."""
+        world = self.cloud.world
+        if sender is not None:
+            return sender.vport, sender.mac, world.lan_mac(to)
+        gateway = self.rng.choice(self.upstream)
+        vport = world.uplink(gateway)
+        return vport, world.upstream_mac(gateway), world.uplink_mac(gateway)
 
     def intrude(self) -> None:
         """Try to get in from outside where policy or missing state forbids it."""
@@ -275,21 +279,29 @@ class Traffic:
             proto = talk.ip_proto if talk.ip_proto in (TCP, UDP) else UDP
             ends = (parse_ip("198.51.100.66"), talk.seen[0], 4444, talk.seen[2])
         self.counts["intrusions tried"] += 1
+        if rng.random() < 0.3:
+            # As if they had sent something there.
+            self.errors.intrude(self._next, proto, reverse(ends))
+            return
         self._emit(proto, ends, Mark(self._next, False, 1), None, flags)
 
     # Arriving.
 
     def _delivered(self, vport: str, host: str, data: bytes) -> None:
-        seen = frame.read(data)
+        seen = frame.read(data) or frame.read_error(data)
         if seen is None:
             return
         number = seen.mark.connection
-        if number in self._intruders:
+        told = isinstance(seen, SeenError) and vport.startswith("provider")
+        if number in self._intruders and not told:
             raise InvariantError(
                 f"intruder {number} came in at {vport}: {_show(seen.ends)}"
             )
         talk = self.talks.get(number)
         if talk is None or talk.is_over:
+            return
+        if isinstance(seen, SeenError):
+            self.errors.arrived(vport, seen, talk)
             return
         self.counts["packets delivered"] += 1
         if talk.is_balanced and not seen.mark.returns:
@@ -369,6 +381,8 @@ class Traffic:
             else:
                 self._end(talk)
             return
+        if self.rng.random() < 0.1:
+            self.errors.send(talk, returns=self.rng.random() < 0.5)
         self.say(talk, returns=self.rng.random() < 0.5)
 
     def _end(self, talk: Talk) -> None:
