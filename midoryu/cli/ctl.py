@@ -23,7 +23,7 @@ from midoryu.errors import MidoryuError
 from midoryu.nsdb.session import UnreachableError
 
 DEFAULT_DB: Final = "unix:/run/midoryu/nsdb.sock"
-_PLUGGED: Final = ("midoryu.cli.flow_state",)
+_PLUGGED: Final = ("midoryu.cli.flow_state", "midoryu.cli.trace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from midoryu.errors import MidoryuError
 
 DEFAULT_SOCKET: Final = "/run/midoryu/agent.sock"
 _TIMEOUT_S: Final = 10.0
-_PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 
 class AgentError(MidoryuError):
@@ -124,7 +124,7 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             record["id"],
-            _PROTOCOLS.get(record["ip_proto"], str(record["ip_proto"])),
+            PROTOCOLS.get(record["ip_proto"], str(record["ip_proto"])),
             _ends(record["original"]),
             _ends(record["return"]),
             record["phase"],
@@ -204,12 +204,13 @@ def _plain(item: Any) -> str:
 
 def _ends(ends: Mapping[str, Any]) -> str:
     return (
-        f"{_end(ends['source'], ends['source_port'])}->"
-        f"{_end(ends['destination'], ends['destination_port'])}"
+        f"{end(ends['source'], ends['source_port'])}->"
+        f"{end(ends['destination'], ends['destination_port'])}"
     )
 
 
-def _end(address: str, port: int) -> str:
+def end(address: str, port: int) -> str:
+    """Write an address and a port."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

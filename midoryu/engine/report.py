@@ -13,11 +13,9 @@ from midoryu.engine import port_blocks
 from midoryu.engine.core import Core
 from midoryu.engine.flow_index import Entry
 from midoryu.engine.refusal_book import Tally
-from midoryu.errors import DecodeError
+from midoryu.engine.tracing import trace
 from midoryu.packet import field
 from midoryu.packet.address import format_ip, parse_ip
-from midoryu.packet.codec import decode
-from midoryu.simulation.simulator import simulate
 from midoryu.state.connection import Connection, FourTuple, reverse, translate
 from midoryu.topology.tag import describe
 
@@ -185,26 +183,6 @@ def _vports(core: Core, _: Mapping[str, str], __: float) -> object:
     ]
 
 
-def _trace(core: Core, arguments: Mapping[str, str], now: float) -> object:
-    iface_id, frame = arguments.get("vport", ""), arguments.get("frame", "")
-    vport = core.topology.vport_by_iface_id(iface_id)
-    if vport is None:
-        raise ValueError(f"argument vport: there is no vport {iface_id!r}")
-    try:
-        packet = decode(bytes.fromhex(frame))
-    except ValueError:
-        raise ValueError("argument frame: the frame's bytes in hexadecimal") from None
-    except DecodeError as error:
-        raise ValueError(f"argument frame: {error}") from None
-    simulation = simulate(packet, vport, core.world, now=now, trace=True)
-    return {
-        "outcome": type(simulation.outcome).__name__.lower(),
-        "steps": [step._asdict() for step in simulation.trace],
-        "fields": field.names(simulation.fields),
-        "tags": sorted(describe(tag) for tag in simulation.tags),
-    }
-
-
 def _number(arguments: Mapping[str, str], name: str, default: int) -> int:
     text = arguments.get(name, str(default))
     if not str(text).isdigit():
@@ -226,5 +204,5 @@ _QUERIES: Final[dict[str, Callable[[Core, Mapping[str, str], float], object]]] =
     "peers": _peers,
     "flows": _flows,
     "vports": _vports,
-    "trace": _trace,
+    "trace": trace,
 }

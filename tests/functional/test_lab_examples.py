@@ -9,6 +9,7 @@ from typing import Callable
 import pytest
 import yaml
 
+from midoryu.cli import ctl
 from midoryu.lab.error import LabError
 from midoryu.lab.lab import Lab
 
@@ -38,6 +39,24 @@ def test_example_does_what_it_says(
     result = lab.exec(machine, command, check=False)
 
     assert said in result.stdout, result.stdout + result.stderr
+
+
+def test_a_trace_says_where_a_packet_goes(
+    make_lab: LabMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = make_lab(LABS / "four-hosts.yaml")
+    agent = f"--agent={lab.host('node2').directory / 'agent.sock'}"
+    assert "hello" in lab.exec("vm2", f"{CURL} 198.51.100.10").stdout
+
+    ends = ["tcp", "10.0.1.12:4000"]
+    assert ctl.main(["trace", "web/vm2", *ends, "198.51.100.10:80", agent]) == 0
+    out = capsys.readouterr().out
+    assert "leaves by   provider/uplink1 at node1" in out
+    assert "leaves as   tcp 203.0.113.10:" in out
+    assert ctl.main(["trace", "web/vm2", *ends, "10.0.1.13:22", agent]) == 0
+    assert "outcome     drop: a filter dropped it" in capsys.readouterr().out
+    assert ctl.main(["trace", "web/vm9", *ends, "10.0.1.13:22", agent]) == 1
+    assert "there is no vport 'web/vm9'" in capsys.readouterr().err
 
 
 def test_agent_comes_back_with_its_vports(make_lab: LabMaker) -> None:
