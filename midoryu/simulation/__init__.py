@@ -4,7 +4,8 @@
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
 way: `multicast` (snooping),
-`port` (port security), `filter` (chains), `nat`, `balancer` (with `binding`, what
+`port` (port security), `filter` (chains), `nat` (with `apart`, for two connections that
+a server could not tell apart), `balancer` (with `binding`, what
 a translation does, and `probe`, the way of a health probe), `neighbor` (ARP and ND),
 `answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router

@@ -12,7 +12,7 @@ from typing import Union
 
 from midoryu.packet import field
 from midoryu.packet.address import Prefix
-from midoryu.simulation import balancer
+from midoryu.simulation import apart, balancer
 from midoryu.simulation.answer import Complaint, complain, deliver
 from midoryu.simulation.binding import bind as _translate
 from midoryu.simulation.binding import repeat as _repeat
@@ -65,6 +65,9 @@ def inbound(  # noqa: C901
     floating = nat.floating.get(destination)
     if floating is not None:
         _float(walk, device, floating.to_address, TranslationKind.FLOATING_DESTINATION)
+        if walk.hit is not None:
+            # Answers to a connection whose port was moved (see `apart`).
+            _repeat(walk, device, after_routing=False)
         destination = floating.to_address
         if destination not in nat.balancing.vips:
             return None
@@ -153,33 +156,40 @@ def outbound(  # noqa: C901
     walk.fields |= READ_IP_SRC | (field.PAYLOAD if walk.is_error else 0)
     if (
         walk.hit is None
-        and _may_answer(walk, router, source)
+        and (_may_answer(walk, router, source) or apart.calls_service(walk, nat))
         and not walk.is_later_fragment
     ):
         walk.track()
         if walk.hit is None and not _translated_here(walk, device):
             walk.find_at(device)
+        if walk.travels(Direction.RETURN):
+            _repeat(walk, device, after_routing=False)
         if walk.hit is None:
             port = walk.tuple4()[2]
             walk.seems_answer = nat.is_service(source, walk.ip_proto, port)
     if walk.hit is not None:
         _repeat(walk, device, after_routing=True)
         if _source_is_recorded(walk.hit, device):
-            if not _floats_to_vip(walk.hit, device, walk.headers.ip_src):
+            if not _floats_too(walk.hit, device, walk.headers.ip_src):
                 return None
             source = walk.headers.ip_src
     floating = nat.floating_by_target.get(source)
     if floating is not None:
-        if _leaves_realm(walk, device, leaving, (floating.address,)):
-            kind = TranslationKind.FLOATING_SOURCE
-            _float(walk, device, floating.address, kind)
+        leaves = _leaves_realm(walk, device, leaving, (floating.address,))
+        seen_as = floating.address if leaves else source
+        apart.keep_apart(walk, nat, device, seen_as)
+        if leaves:
+            _float(walk, device, seen_as, TranslationKind.FLOATING_SOURCE)
         return None
     if walk.generated:
         # Nothing would remember a new binding: what devices say follows records only.
         return None
-    if nat.balancing.vips and balancer.is_balanced(walk, nat.balancing, device):
-        return _hide_balanced(walk, router, entered, leaving)
-    return _hide(walk, router, entered, leaving)
+    balanced = nat.balancing.vips and balancer.is_balanced(walk, nat.balancing, device)
+    hide = _hide_balanced if balanced else _hide
+    ended = hide(walk, router, entered, leaving)
+    if ended is None and walk.headers.ip_src == source:
+        apart.keep_apart(walk, nat, device, source)
+    return ended
 
 
 def _may_answer(walk: Walk, router: RouterView, source: int) -> bool:
@@ -190,9 +200,15 @@ def _may_answer(walk: Walk, router: RouterView, source: int) -> bool:
     return bool(nat.balancing.vips) and source in walk.world.connections.targets
 
 
-def _floats_to_vip(hit: Hit, device: int, source: int) -> bool:
-    """Tell whether a client called the floating address of a VIP."""
+def _floats_too(hit: Hit, device: int, source: int) -> bool:
+    """Tell whether a floating address follows what the record says of the source.
+
+    A client called the floating address of a VIP, or has a floating address itself and
+    had its port moved.
+    """
     kind = TranslationKind.FLOATING_DESTINATION
+    if hit.direction is Direction.FORWARD and apart.floats(hit.connection, device):
+        return True
     return any(
         (one.device, one.kind, one.address) == (device, kind, source)
         for one in hit.connection.translations
@@ -312,11 +328,10 @@ def _goes_out(walk: Walk, leaving: Vport, outside: tuple[int, ...]) -> bool:
 
 
 def _translated_here(walk: Walk, device: int) -> bool:
-    translations = walk.translations
-    if walk.hit is not None:
-        # A return packet undoes translations, it makes none.
-        translations = [*translations, *walk.hit.connection.translations]
-    return any(translation.device == device for translation in translations)
+    # A return packet undoes translations, it makes none.
+    if walk.hit is not None and apart.moves_address(walk.hit.connection, device):
+        return True
+    return any(translation.device == device for translation in walk.translations)
 
 
 def _float(walk: Walk, device: int, address: int, kind: TranslationKind) -> None:
