@@ -81,7 +81,7 @@ OPTIONS: Final = [
     ),
     cfg.IntOpt(
         "beat_interval_ms",
-        default=100,
+        default=50,
         min=10,
         max=60_000,
         help="Milliseconds between two beats of hosts that share an ingress set. The "

@@ -78,6 +78,10 @@ class EngineConfig:
     ICMP port unreachable after this time; 0: never."""
     rule_log_per_s: int = 100
     """Lines that rules with `log` write in a second, at most."""
+    nat_block_idle_s: float = 300.0
+    """A block of NAT ports without use for so long is given back."""
+    nat_last_block_idle_s: float = 3600.0
+    """The same for the last block that this host has of an address."""
     touch_interval_s: float = 20.0
     """How often records in use are looked at, to tell peers and the journal."""
     delivery: str = "repair"
@@ -88,7 +92,7 @@ class EngineConfig:
     """This many times."""
     hold_first_packet_s: float = 0.0
     """How long a first packet waits for its state to be confirmed, at most."""
-    beat_interval_s: float = 0.1
+    beat_interval_s: float = 0.05
     """Time between two beats of hosts that share an ingress set."""
     beat_multiplier: int = 3
     """A host that is silent for so many beats is dead."""

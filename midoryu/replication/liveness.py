@@ -7,10 +7,11 @@ the engine decides whom to watch, and what a death means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-DEFAULT_INTERVAL_S: Final = 0.1
+DEFAULT_INTERVAL_S: Final = 0.05
 DEFAULT_MULTIPLIER: Final = 3
 # A peer that was never heard gets this long to say something.
 _GRACE_S: Final = 1.0
@@ -96,7 +97,7 @@ class Liveness:
         died = tuple(
             host
             for host, instant in self._heard.items()
-            if host not in self._dead and now - instant >= self._limit_s
+            if host not in self._dead and now >= instant + self._limit_s
         )
         self._dead.update(died)
         revived = tuple(self._revived)
@@ -105,4 +106,7 @@ class Liveness:
 
     def deadline(self) -> float | None:
         """Return the instant when `tick` has something to do, None for never."""
-        return self._next_beat if self._heard else None
+        if not self._heard:
+            return None
+        living = (at for host, at in self._heard.items() if host not in self._dead)
+        return min(self._next_beat, min(living, default=math.inf) + self._limit_s)

@@ -15,7 +15,7 @@ def run(liveness: Liveness, start: float, seconds: float, *talking: int) -> list
 
 
 def test_a_silent_peer_is_dead_after_three_beats() -> None:
-    liveness = Liveness()
+    liveness = Liveness(0.1, 3)
     liveness.watch([1, 2], 100.0)
     assert run(liveness, 100.0, 5.0, 1, 2) == []
     assert run(liveness, 105.0, 0.2, 1) == []
@@ -24,7 +24,7 @@ def test_a_silent_peer_is_dead_after_three_beats() -> None:
 
 
 def test_a_peer_that_is_heard_again_comes_back_once() -> None:
-    liveness = Liveness()
+    liveness = Liveness(0.1, 3)
     liveness.watch([2], 100.0)
     run(liveness, 100.0, 2.0)
     assert liveness.dead == {2}
@@ -35,14 +35,14 @@ def test_a_peer_that_is_heard_again_comes_back_once() -> None:
 
 
 def test_a_new_peer_has_a_second_to_be_heard() -> None:
-    liveness = Liveness()
+    liveness = Liveness(0.1, 3)
     liveness.watch([2], 100.0)
     assert run(liveness, 100.0, 0.95) == []
     assert run(liveness, 100.95, 0.2) == [2]
 
 
 def test_a_pause_of_this_program_kills_nobody() -> None:
-    liveness = Liveness()
+    liveness = Liveness(0.1, 3)
     liveness.watch([2], 100.0)
     run(liveness, 100.0, 2.0, 2)
     assert liveness.tick(104.0).died == ()
@@ -52,10 +52,22 @@ def test_a_pause_of_this_program_kills_nobody() -> None:
 
 
 def test_nobody_watched_needs_no_beat() -> None:
-    liveness = Liveness()
+    liveness = Liveness(0.1, 3)
     assert liveness.deadline() is None
     liveness.watch([2], 1.0)
     assert liveness.tick(1.0).beat
     assert not liveness.tick(1.05).beat
     liveness.watch([], 1.1)
     assert liveness.deadline() is None
+
+
+def test_the_silence_of_a_peer_is_judged_at_its_instant_and_not_a_beat_later() -> None:
+    liveness = Liveness(0.1, 3)
+    liveness.watch([2], 100.0)
+    liveness.heard(2, 102.05)
+    liveness.tick(102.28)
+    assert liveness.deadline() == 102.05 + 0.1 * 3
+    assert liveness.tick(102.34).died == ()
+    assert liveness.tick(102.05 + 0.1 * 3).died == (2,)
+    # Who is dead already is not waited for.
+    assert liveness.deadline() == 102.28 + 0.1
