@@ -15,16 +15,19 @@ from midoryu.engine.core import SYNC_LIMIT_S, Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import PacketOut
+from midoryu.replication.entry import Touch
 from midoryu.replication.session import Datagram, Received
 from midoryu.simulation.outcome import StateWanted
 from midoryu.state.connection import (
     VERSION_MAX,
     Connection,
+    Phase,
     StateKey,
     TranslationKind,
     state_keys,
     supersedes,
 )
+from midoryu.state.lifetime import told_phase
 from midoryu.state.portpool import BLOCK_PORTS
 
 INFO = 20
@@ -183,7 +186,7 @@ def receive(
     received = core.replicator.receive(frame, now)
     known = _import(core, received, effects, now)
     for touch in received.touches:
-        core.connections.touch(touch.id, touch.last_used, touch.phase)
+        _touched(core, touch)
     if received.touches:
         send(core, versions.compare(core, received, now), effects)
     if received.wanted:
@@ -213,6 +216,8 @@ def _import(
             core.counters["connections refused"] += 1
             continue
         _forget_ports(core, connection.id)
+        if old is not None:
+            connection.phase = _phase_told(old, connection)
         keys = core.connections.insert(connection, now)
         if not keys:
             core.counters["connections refused"] += 1
@@ -231,6 +236,19 @@ def _import(
     return known
 
 
+def _touched(core: Core, touch: Touch) -> None:
+    """Take over a peer's word that a connection is in use."""
+    known = core.connections.get(touch.id)
+    if known is not None:
+        phase = _phase_told(known, touch)
+        core.connections.touch(touch.id, touch.last_used, phase)
+
+
+def _phase_told(known: Connection, told: Union[Connection, Touch]) -> Phase:
+    later_s = told.last_used - known.last_used
+    return told_phase(known.phase, told.phase, later_s=later_s)
+
+
 def _keep(
     core: Core,
     known: Connection,
@@ -240,8 +258,7 @@ def _keep(
     now: float,
 ) -> None:
     """Take only the use from a record that is not newer; correct who is behind."""
-    phase = told.phase if told.last_used >= known.last_used else None
-    core.connections.touch(known.id, told.last_used, phase)
+    core.connections.touch(known.id, told.last_used, _phase_told(known, told))
     if supersedes(known, told) and core.replicator is not None:
         core.counters["old records corrected"] += 1
         send(core, core.replicator.push((known,), (sender,), now), effects)

@@ -41,6 +41,11 @@ _FIRST_PHASE: Final[dict[int, Phase]] = {
 _CONTROL: Final = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
 
 
+_BEGINNINGS: Final = frozenset((Phase.TCP_TRANSITORY, Phase.UDP_UNREPLIED))
+# Two hosts that see one connection look at it about so often, at least.
+_NEWS_S: Final = 0.5
+
+
 class TcpVerdict(IntEnum):
     """What a TCP packet is that belongs to no known connection."""
 
@@ -101,6 +106,26 @@ def _next_tcp(
     if direction is Direction.RETURN and tcp_flags & TCP_ACK:
         return Phase.TCP_ESTABLISHED
     return phase
+
+
+def told_phase(known: Phase, told: Phase, *, later_s: float) -> Phase:
+    """Return the phase after a peer has told its own.
+
+    What a peer tells may be older than what is known here, whatever the time of its
+    last packet: it has not heard yet, or its word was long under way. So nobody is
+    talked out of having seen a reply; a closing connection is open again only where
+    that is clearly news; and all come to the same, in whatever order they hear.
+
+    Args:
+        known: the phase here.
+        told: the peer's.
+        later_s: how much later than what is known here the peer saw a packet, seconds.
+    """
+    if told in _BEGINNINGS and known is not told:
+        return known
+    if known is Phase.TCP_CLOSING and told is Phase.TCP_ESTABLISHED:
+        return told if later_s >= _NEWS_S else known
+    return told
 
 
 def tcp_verdict(tcp_flags: int) -> TcpVerdict:

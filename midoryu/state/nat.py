@@ -14,7 +14,13 @@ from typing import Final, NamedTuple, Union
 
 from midoryu.compat import SLOTS
 from midoryu.state.connection import Connection, TranslationKind, translate
-from midoryu.state.portpool import BLOCK_PORTS, NOTHING, PortPool
+from midoryu.state.portpool import (
+    BLOCK_PORTS,
+    IDLE_LAST_S,
+    IDLE_S,
+    NOTHING,
+    PortPool,
+)
 from midoryu.topology.rendezvous import digest, mix
 
 # A pool asks for its next block when fewer than one in this many ports is free.
@@ -147,9 +153,17 @@ class _Paired:
 
 
 class NatTable:
-    """Every NAT address and port in use that this host knows of."""
+    """Every NAT address and port in use that this host knows of.
 
-    def __init__(self) -> None:
+    Args:
+        idle_s: seconds without use after which a block is given back.
+        last_idle_s: the same for the last block of an address.
+    """
+
+    def __init__(
+        self, idle_s: float = IDLE_S, last_idle_s: float = IDLE_LAST_S
+    ) -> None:
+        self._idle_s = idle_s, last_idle_s
         self.conflicts = 0
         """Records that claimed an (address, port, destination) already in use."""
         self._pools: dict[PoolKey, PortPool] = {}
@@ -237,7 +251,7 @@ class NatTable:
         return tuple(
             (*key, block)
             for key, pool in self._pools.items()
-            for block in pool.idle_blocks(now)
+            for block in pool.idle_blocks(now, *self._idle_s)
         )
 
     # -- choice

@@ -191,7 +191,9 @@ class PortPool:
         most_used = max(self._used_counts.values(), default=0)
         return len(self.blocks) * BLOCK_PORTS - most_used
 
-    def idle_blocks(self, now: float) -> list[int]:
+    def idle_blocks(
+        self, now: float, idle_s: float = IDLE_S, last_s: float = IDLE_LAST_S
+    ) -> list[int]:
         """List leased blocks without use for 5 minutes (the last one: an hour)."""
         busy = {block for _, block in self._used}
         idle: list[int] = []
@@ -200,7 +202,7 @@ class PortPool:
                 self._idle_since.pop(block, None)
                 continue
             since = self._idle_since.setdefault(block, now)
-            limit = IDLE_LAST_S if len(self.blocks) - len(idle) == 1 else IDLE_S
+            limit = last_s if len(self.blocks) - len(idle) == 1 else idle_s
             if now - since >= limit:
                 idle.append(block)
         return idle

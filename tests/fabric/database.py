@@ -50,6 +50,8 @@ class Database:
         self._loop, self._rng, self._counts = loop, rng, counts
         self._blocks = blocks
         self._held: list[Callable[[], None]] = []
+        self._holders: dict[tuple[int, int], int] = {}
+        """(address, block) -> who had it last."""
 
     def change(self, *changes: model.Change) -> None:
         """Commit changes of rows; every agent hears of them a little later."""
@@ -120,6 +122,10 @@ class Database:
             return self._lease(host, write)
         if isinstance(write, effect.ReleaseBlock):
             key = f"lease/{write.router}/{write.address}/{write.block}"
+            lease = self.rows.get((model.Lease, key))
+            if lease is None or lease.host != host.key:
+                return []
+            self._counts["blocks given back"] += 1
             return [model.Gone(model.Lease, key)]
         if isinstance(write, effect.LearnMac):
             key = f"mac/{write.network}/{write.mac}"
@@ -148,6 +154,9 @@ class Database:
         if not free:
             return None
         block = self._rng.choice(free)
+        before = self._holders.get((write.address, block), host.key)
+        self._counts["blocks taken over from another host"] += before != host.key
+        self._holders[write.address, block] = host.key
         key = f"lease/{write.router}/{write.address}/{block}"
         row = model.Lease(key, write.router, write.address, block, host.key)
         return [model.Put(row)]

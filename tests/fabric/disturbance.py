@@ -14,7 +14,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from midoryu.topology import model
-from tests.fabric.net import Cloud
+from tests.fabric.machine import InvariantError
+from tests.fabric.net import AGENT, Cloud
+from tests.fabric.silence import SLACK_S, fall_silent, not_quiet
 from tests.fabric.talk import Traffic
 from tests.fabric.world import member_rows
 
@@ -226,6 +228,43 @@ def _without(rng: random.Random, rows: list[model.PoolMember]) -> list[model.Cha
     return [model.Put(replace(row, up=False)) for row in rows]
 
 
+def silence(scene: Scene) -> Steps:
+    """Connections idle past their lifetime, or nearly; a few go on."""
+    cloud, traffic, rng = scene.cloud, scene.traffic, scene.rng
+    talks = [talk for talk in traffic.live if not talk.is_closing]
+    asleep = rng.sample(talks, max(0, len(talks) - 8))
+    ending = set()
+    for talk in asleep:
+        ends = rng.random() < 0.6
+        fall_silent(cloud, traffic, talk, ends=ends)
+        if ends:
+            ending.add(talk.number)
+    while any(n in traffic.talks and not traffic.talks[n].is_over for n in ending):
+        yield 1.0
+    yield SLACK_S
+
+
+def quiet(scene: Scene) -> Steps:
+    """All connections end by idling; then nothing is left, not even leases."""
+    cloud, traffic = scene.cloud, scene.traffic
+    for talk in traffic.live:
+        if not talk.is_closing:
+            fall_silent(cloud, traffic, talk, ends=True)
+    while any(not talk.is_over for talk in traffic.talks.values()):
+        yield 1.0
+    yield max(AGENT["lifetimes_s"]) + SLACK_S
+    _expect(not_quiet(cloud, leases=False))
+    while not cloud.nsdb.is_up:
+        yield 1.0
+    yield AGENT["nat_last_block_idle_s"] + 2 * AGENT["touch_interval_s"] + 1.0
+    _expect(not_quiet(cloud, leases=True))
+
+
+def _expect(text: str) -> None:
+    if text:
+        raise InvariantError(f"not quiet: {text}")
+
+
 def nsdb_outage(scene: Scene) -> Steps:
     """The NSDB is away; what is written waits."""
     scene.cloud.nsdb.stop()
@@ -259,5 +298,7 @@ KINDS: Final = {
     "migration": Kind(migration, 0.3),
     "drain": Kind(drain, 0.3, forgets=True),
     "pool change": Kind(pool_change, 0.1),
+    "silence": Kind(silence, 0.1),
+    "quiet": Kind(quiet, 0.1),
     "NSDB outage": Kind(nsdb_outage, 0.3),
 }

@@ -11,6 +11,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any, Final
 
 from midoryu.engine import effect, event
 from midoryu.engine.config import EngineConfig
@@ -23,6 +24,15 @@ from tests.fabric.timed_switch import TimedSwitch
 from tests.fabric.world import World
 from tests.helpers.fake_switch import Output
 
+# Lives are short here, so that many end.
+AGENT: Final[dict[str, Any]] = {
+    "journal": True,
+    "lifetimes_s": (15, 24, 10, 16, 10, 15, 8),
+    "flow_idle_timeout_s": 3,
+    "touch_interval_s": 1.5,
+    "nat_block_idle_s": 4.0,
+    "nat_last_block_idle_s": 10.0,
+}
 _SWEEP_S = 1.0
 _JOURNAL_BATCH_S = 0.05
 
@@ -44,6 +54,8 @@ class Cloud:
         """Share of state packets that come up to 40 ms late."""
         self.cut: set[frozenset[str]] = set()
         self.cut_state: set[frozenset[str]] = set()
+        self.agent_started_at = 0.0
+        """When any agent started last: flows that it adopts live anew."""
         self.hosts: dict[str, Host] = {}
         for row in world.builder.rows:
             if isinstance(row, model.Host):
@@ -84,12 +96,13 @@ class Cloud:
         host = self.hosts[name]
         host.starts += 1
         host.life += 1
+        self.agent_started_at = self.loop.now
         now = self.loop.now
         config = EngineConfig(
             host=name,
             epoch=int(now) + host.starts,
             seed=self.rng.getrandbits(64),
-            journal=True,
+            **AGENT,
         )
         host.engine = Engine(config, now)
         host.tick_at = None

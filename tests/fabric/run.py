@@ -13,6 +13,7 @@ from tests.fabric import judge
 from tests.fabric.disturbance import CALM, KINDS, Kind, Scene, Steps
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import Cloud
+from tests.fabric.silence import leak
 from tests.fabric.talk import RTO_S, TRIES, Traffic
 from tests.fabric.world import make_world
 
@@ -98,7 +99,7 @@ class Run:
         traffic.label = "calm"
         self._populate()
         for _ in range(3):
-            loop.after(rng.random(), traffic.intrude)
+            loop.after(rng.random(), traffic.intruders.intrude)
         loop.run(0.3 + 0.5 * rng.random())
         names = [only] if only else [rng.choice(sorted(KINDS))]
         if not only and rng.random() < 0.35:
@@ -170,6 +171,9 @@ class Run:
 
     def _agree(self) -> None:
         self.traffic.is_paused = True
+        left = leak(self.cloud, self.traffic)
+        if left:
+            raise InvariantError(left)
         took = judge.check(self.cloud, self.traffic)
         self.figures.slowest_agreement_s = max(self.figures.slowest_agreement_s, took)
         self.traffic.is_paused = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,6 +20,7 @@ from midoryu.state.connection import FourTuple, reverse
 from tests.fabric import frame
 from tests.fabric.error import Errors
 from tests.fabric.frame import ACK, FIN, PSH, SYN, Mark, SeenError
+from tests.fabric.intruder import Intruders
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import Cloud
 from tests.fabric.world import (
@@ -75,6 +77,12 @@ class Talk:
     label: str = ""
     turns: int = 0
     opened_at: float = 0.0
+    last_at: float = 0.0
+    """When its last packet was sent."""
+    heard_at: float = 0.0
+    """When its last packet arrived."""
+    is_asleep: bool = False
+    """It says nothing for a while, or never again."""
 
 
 class Traffic:
@@ -95,11 +103,13 @@ class Traffic:
         """All disturbances are over: messages must arrive soon."""
         self.left_pool = {cloud.world.vms[1].vport: 0.0}
         """VMs that are no members of the pool now -> since when."""
-        self._intruders: set[int] = set()
+        self.past: list[tuple[int, FourTuple, float]] = []
+        """What `uses` says of connections that were forgotten."""
         self._next = 1
         self._by_seen: dict[tuple[int, FourTuple], Talk] = {}
         self._next_outside_port = 20000
         self.errors = Errors(self)
+        self.intruders = Intruders(self)
         cloud.delivered = self._delivered
 
     @property
@@ -201,8 +211,7 @@ class Traffic:
             if not t.is_over
         ):
             return None
-        self._next += 1
-        return Talk(self._next, kind, proto, ends, client, server)
+        return Talk(self.new_number(), kind, proto, ends, client, server)
 
     # Sending.
 
@@ -233,6 +242,7 @@ class Traffic:
             self._end(talk)
             return
         talk.tries += 1
+        talk.last_at = self.cloud.loop.now
         self.counts["retransmissions"] += talk.tries > 1
         returns, flags = talk.under_way
         sender = talk.server if returns else talk.client
@@ -240,14 +250,15 @@ class Traffic:
         if returns:
             assert talk.seen is not None
             ends = reverse(talk.seen)
-        self._emit(
+        self.emit(
             talk.ip_proto, ends, Mark(talk.number, returns, serial), sender, flags
         )
         self.cloud.loop.after(RTO_S, partial(self._send, talk, serial))
 
-    def _emit(
+    def emit(
         self, proto: int, ends: FourTuple, mark: Mark, sender: Vm | None, flags: int
     ) -> None:
+        """Send a packet where its sender is, or by any gateway from outside."""
         self.counts["packets"] += 1
         vport, source, to = self.way_in(sender, ends[1])
         made = frame.make(proto, ends, mark, flags=flags, eth_src=source, eth_dst=to)
@@ -262,29 +273,6 @@ class Traffic:
         vport = world.uplink(gateway)
         return vport, world.upstream_mac(gateway), world.uplink_mac(gateway)
 
-    def intrude(self) -> None:
-        """Try to get in from outside where policy or missing state forbids it."""
-        rng = self.rng
-        self._next += 1
-        self._intruders.add(self._next)
-        vm = rng.choice([one for one in self.cloud.world.vms if one.is_public])
-        client = parse_ip("2001:db8:99::66")
-        proto, flags = rng.choice(((TCP, SYN), (TCP, ACK), (TCP, SYN | ACK), (UDP, 0)))
-        ends: FourTuple = (client, vm.v6, 50000 + rng.randrange(99), 22)
-        masqueraded = [t for t in self.live if t.kind == "out4" and t.seen is not None]
-        if masqueraded and rng.random() < 0.6:
-            # At the translation of a live connection, but from somebody else.
-            talk = rng.choice(masqueraded)
-            assert talk.seen is not None
-            proto = talk.ip_proto if talk.ip_proto in (TCP, UDP) else UDP
-            ends = (parse_ip("198.51.100.66"), talk.seen[0], 4444, talk.seen[2])
-        self.counts["intrusions tried"] += 1
-        if rng.random() < 0.3:
-            # As if they had sent something there.
-            self.errors.intrude(self._next, proto, reverse(ends))
-            return
-        self._emit(proto, ends, Mark(self._next, False, 1), None, flags)
-
     # Arriving.
 
     def _delivered(self, vport: str, host: str, data: bytes) -> None:
@@ -292,11 +280,8 @@ class Traffic:
         if seen is None:
             return
         number = seen.mark.connection
-        told = isinstance(seen, SeenError) and vport.startswith("provider")
-        if number in self._intruders and not told:
-            raise InvariantError(
-                f"intruder {number} came in at {vport}: {_show(seen.ends)}"
-            )
+        is_error = isinstance(seen, SeenError)
+        self.intruders.judge(number, vport, is_error=is_error)
         talk = self.talks.get(number)
         if talk is None or talk.is_over:
             return
@@ -344,6 +329,7 @@ class Traffic:
 
     def _arrived(self, talk: Talk) -> None:
         now, label = self.cloud.loop.now, talk.label
+        talk.heard_at = now
         if talk.is_established:
             gap = now - talk.first_sent
             self.longest[label] = max(self.longest.get(label, 0.0), gap)
@@ -361,6 +347,8 @@ class Traffic:
 
     def _think(self, talk: Talk) -> None:
         """Plan the next turn: soon, or after a silence."""
+        if talk.is_asleep:
+            return
         pause = self.rng.expovariate(1 / 0.08)
         if self.rng.random() < 0.05:
             pause += 3 * self.rng.random()
@@ -392,9 +380,25 @@ class Traffic:
         if talk.seen is not None and self._by_seen.get((talk.ip_proto, talk.seen)):
             del self._by_seen[(talk.ip_proto, talk.seen)]
 
+    def expire(self, talk: Talk) -> None:
+        """Take over that a connection has idled for its whole lifetime."""
+        self.counts["expired"] += 1
+        self._end(talk)
+
     def forget(self, number: int) -> None:
         """Forget a connection that is over."""
-        del self.talks[number]
+        self.past += _uses_of(self.talks.pop(number))
+
+    def uses(self) -> Iterator[tuple[int, FourTuple, float]]:
+        """Yield protocol, tuple and last use, by either end, of all connections."""
+        yield from self.past
+        for talk in self.talks.values():
+            yield from _uses_of(talk)
+
+    def new_number(self) -> int:
+        """Return a number that no connection has."""
+        self._next += 1
+        return self._next
 
     def describe(self, talk: Talk) -> str:
         """Name a connection for a report."""
@@ -407,6 +411,13 @@ class Traffic:
 
 
 _WAYS = {False: "forward", True: "return"}
+
+
+def _uses_of(talk: Talk) -> Iterator[tuple[int, FourTuple, float]]:
+    yield talk.ip_proto, talk.ends, talk.last_at
+    if talk.seen is not None:
+        # A return packet that overtook all records is taken for a first one.
+        yield talk.ip_proto, reverse(talk.seen), talk.last_at
 
 
 def _show(ends: FourTuple) -> str:

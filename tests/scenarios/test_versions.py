@@ -10,9 +10,11 @@ from collections.abc import Iterable
 
 import pytest
 
+from midoryu.topology.model import Gone, Route
+from tests.helpers.builder import cloud
 from tests.helpers.fabric import Fabric
 from tests.scenarios.test_concurrent_changes import client, close, three_gateways
-from tests.scenarios.test_main_job import from_vm, only
+from tests.scenarios.test_main_job import from_outside, from_vm, only, other
 
 
 def changed_at_node4(heard: Iterable[str]) -> Fabric:
@@ -65,3 +67,38 @@ def test_that_too_is_repaired_where_packets_are_lost(lost: str) -> None:
     fabric.drop = drop
     fabric.advance(1.0)
     assert ingresses(fabric) == {"provider/uplink4"}
+
+
+def test_who_is_ahead_corrects_a_sender_that_is_behind() -> None:
+    fabric = Fabric(cloud(), gateway_return="classic")
+    fabric.advance(3.0)
+    syn = from_vm(fabric.builder, 2, sport=40000, dport=443, flags="S")
+    uplink, seen = only(fabric.send("web/vm2", syn))
+    behind, ahead = (f"node{number}" for number in (uplink[-1], other(uplink)))
+    # The connection leaves by the other gateway now. Only that one hears of it.
+    gateway = f"192.0.2.{int(behind[4:]) * 4 - 3}"
+    fabric.change(Gone(Route, f"route/provider/0.0.0.0/0/{gateway}/"))
+    fabric.drop = lambda p: p.is_state and p.destination == behind
+    ack = from_vm(fabric.builder, 2, sport=40000, dport=443, flags="A")
+    assert only(fabric.send("web/vm2", ack))[0] != uplink
+    fabric.stop("node2")
+    # Its word about it does not get through either, until it says no more.
+    fabric.advance(1.0)
+    fabric.drop = lambda packet: False
+    assert egress(fabric, behind) != egress(fabric, ahead)
+    headers = seen.headers
+    answer = from_outside(
+        int(behind[4:]), dport=headers.l4_src, sport=headers.l4_dst, flags="SA"
+    )
+    # What the one that is behind says about the answer shows that it is.
+    fabric.send(uplink, answer)
+    fabric.advance(0.05)
+    counters = fabric.inspect(ahead, "stats")["counters"]
+    assert counters["old records corrected"] == 1
+    assert egress(fabric, behind) == egress(fabric, ahead)
+
+
+def egress(fabric: Fabric, name: str) -> str:
+    (record,) = fabric.records(name)
+    found: str = record["egress"]
+    return found

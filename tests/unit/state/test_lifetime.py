@@ -25,6 +25,7 @@ from midoryu.state.lifetime import (
     first_phase,
     next_phase,
     tcp_verdict,
+    told_phase,
 )
 
 FORWARD, RETURN = Direction.FORWARD, Direction.RETURN
@@ -114,3 +115,36 @@ def test_lifetimes_respect_the_minimums_of_the_rfcs() -> None:
     assert DEFAULT_LIFETIMES_S[Phase.UDP] >= 300
     assert DEFAULT_LIFETIMES_S[Phase.UDP_UNREPLIED] >= 120
     assert DEFAULT_LIFETIMES_S[Phase.ICMP] >= 60
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "later_s", "then"),
+    [
+        (Phase.TCP_TRANSITORY, Phase.TCP_ESTABLISHED, -9.0, Phase.TCP_ESTABLISHED),
+        (Phase.TCP_ESTABLISHED, Phase.TCP_TRANSITORY, 9.0, Phase.TCP_ESTABLISHED),
+        (Phase.TCP_CLOSING, Phase.TCP_TRANSITORY, 9.0, Phase.TCP_CLOSING),
+        (Phase.TCP_ESTABLISHED, Phase.TCP_CLOSING, -9.0, Phase.TCP_CLOSING),
+        (Phase.TCP_CLOSING, Phase.TCP_ESTABLISHED, 0.1, Phase.TCP_CLOSING),
+        (Phase.TCP_CLOSING, Phase.TCP_ESTABLISHED, 0.9, Phase.TCP_ESTABLISHED),
+        (Phase.UDP_UNREPLIED, Phase.UDP, -9.0, Phase.UDP),
+        (Phase.UDP, Phase.UDP_UNREPLIED, 9.0, Phase.UDP),
+        (Phase.ICMP, Phase.ICMP, 9.0, Phase.ICMP),
+    ],
+)
+def test_a_peer_talks_nobody_out_of_having_seen_a_reply(
+    known: Phase, told: Phase, later_s: float, then: Phase
+) -> None:
+    assert told_phase(known, told, later_s=later_s) is then
+
+
+_KINDS = ((0, 1, 6), (2, 3), (4,), (5,))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Phase(a), Phase(b)) for kind in _KINDS for a in kind for b in kind],
+)
+def test_two_hosts_that_tell_each_other_at_once_come_to_the_same(
+    one: Phase, other: Phase
+) -> None:
+    assert told_phase(one, other, later_s=0.01) is told_phase(other, one, later_s=0.01)
