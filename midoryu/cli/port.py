@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from midoryu.cli.connect import connect
@@ -42,15 +42,22 @@ def describe_ports(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
         for row in tables["Port_Status"].rows.values()
         if row.up
     }
-    ports = [_describe(row, up_on) for row in tables["Port"].rows.values()]
+    ready = {
+        (row.port.uuid, row.host.uuid) for row in tables["Port_Ready"].rows.values()
+    }
+    ports = [_describe(row, up_on, ready) for row in tables["Port"].rows.values()]
     return sorted(ports, key=lambda port: str(port["port"]))
 
 
-def _describe(row: Any, up_on: Mapping[Any, str]) -> dict[str, Any]:
+def _describe(
+    row: Any, up_on: Mapping[Any, str], ready: Set[tuple[Any, Any]]
+) -> dict[str, Any]:
     return {
         "port": port_name(row),
         "key": row.key,
         "host": row.host[0].name if row.host else "",
+        "migrating_to": row.migrating_to[0].name if row.migrating_to else "",
+        "ready": any((row.uuid, host.uuid) in ready for host in row.migrating_to),
         "up_on": up_on.get(row.uuid, ""),
         "up": row.up,
         "mac": row.mac[0] if row.mac else "",

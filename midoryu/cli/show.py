@@ -126,6 +126,9 @@ def _port_words(port: Mapping[str, Any]) -> dict[str, Any]:
     elif port["host"] or port["up_on"]:
         words["host"] = port["host"]
         words["status"] = f"up on {port['up_on']}" if port["up_on"] else "down"
+    if port["migrating_to"]:
+        state = "ready" if port["ready"] else "not ready"
+        words["migrating to"] = f"{port['migrating_to']} ({state})"
     if not port["up"]:
         words["status"] = "administratively down"
     return {key: value for key, value in words.items() if value not in ("", [])}

@@ -52,7 +52,8 @@ PERMISSIONS: Final = (
     Permission("Multicast_Member"),
     # What they report and lease.
     Permission("Nat_Lease"),
-    Permission("Port_Status", update=("host", "up")),
+    Permission("Port_Status", update=("host", "up", "early")),
+    Permission("Port_Ready"),
     Permission("Member_Status", update=("host", "up")),
 )
 

@@ -17,6 +17,7 @@ from midoryu.engine import (
     learning,
     leases,
     membership,
+    moving,
     packet_lane,
     port_blocks,
     returning,
@@ -59,6 +60,7 @@ from midoryu.topology.model import (
     Qos,
     Vport,
     VportStatus,
+    VportReady,
 )
 from midoryu.topology.snapshot import Topology
 from midoryu.topology.tag import vport_tag
@@ -97,7 +99,7 @@ def topology_changed(
     if kinds & {Network, Qos, Mirror} and not kinds & {Vport, VportStatus, Host}:
         standing.refresh(core, effects, now)
         snooping.watch(core, now)
-    if kinds & {Vport, VportStatus, Host}:
+    if kinds & {Vport, VportStatus, VportReady, Host}:
         _bind_all(core, effects, now)
         _say_again(core, event, effects)
     if kinds & {VportStatus, IngressSet, Host, *WATCH_ROWS}:
@@ -201,10 +203,12 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
     for key, (ofport, vlan) in wanted.items():
         if core.places.at(key) != (ofport, vlan):
             if key in core.places.ofport_by_vport:
+        core.given_up.add(key)
                 _take_down(core, key, effects, now)
             _bring_up(core, key, ofport, vlan, effects=effects, now=now)
         elif not _is_said_up(core, key):
-            effects.nsdb_writes.append(SetVportStatus(key, True))
+            _say(core, key, effects, up=True)
+    moving.refresh(core, effects)
     standing.refresh(core, effects, now)
     moved = before.items() ^ core.places.ofport_by_vport.items()
     port_blocks.bound(core, {key for key, _ in moved}, effects)
@@ -217,7 +221,7 @@ def _wanted_places(core: Core) -> dict[int, tuple[int, int]]:
     wanted: dict[int, tuple[int, int]] = {}
     for iface_id, ofport in core.interfaces.items():
         vport = core.topology.vport_by_iface_id(iface_id)
-        if vport is not None and vport.host in (0, core.host):
+        if vport is not None and moving.carries(core, vport):
             wanted[vport.key] = (ofport, 0)
             # A trunk that is down has no sub-ports.
             subports = core.topology.l2.subports(vport.key) if vport.up else ()
@@ -242,7 +246,8 @@ def _say(core: Core, key: int, effects: Effects, *, up: bool) -> None:
     """Say where a vport is; one that is on every host is nowhere in particular."""
     vport = core.topology.vport(key)
     if vport is None or not vport.metadata:
-        effects.nsdb_writes.append(SetVportStatus(key, up))
+        early = up and moving.is_early(core, key)
+        effects.nsdb_writes.append(SetVportStatus(key, up, early))
 
 
 def _bring_up(
@@ -260,7 +265,10 @@ def _bring_up(
 def _is_said_up(core: Core, key: int) -> bool:
     status = core.topology.row(VportStatus, key)
     # Until our own write comes back the row is missing or another host's.
-    return status is None or status.host == core.host or not status.up
+    if status is None or not status.up:
+        return True
+    early = moving.is_early(core, key)
+    return bool(status.host == core.host and status.early == early)
 
 
 def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
@@ -270,14 +278,9 @@ def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
     effects.log.append((_INFO, f"vport {core.topology.vport_name(key)} went away"))
     if ofport is None:
         return
-    gone = [
-        entry
-        for entry in core.flows
-        if entry.flow.match.fields & field.IN_PORT
-        and entry.flow.match.values[0] == ofport
-    ]
+    gone = [entry for entry in core.flows if entry.in_port == ofport]
     for entry in gone:
-        core.flows.remove(entry.flow.cookie)
+        core.flows.remove(entry.cookie)
         core.release(entry, now)
         effects.flow_mods.append(RemoveFlow(entry.flow))
 
@@ -286,6 +289,15 @@ def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
 
 
 def switch_connected(
+def arrive(core: Core, effects: Effects, now: float) -> None:
+    """Take over vports whose machines have announced themselves here."""
+    events, core.arrivals = core.arrivals, []
+    _bind_all(core, effects, now)
+    for event in events:
+        core.counters["vports taken over"] += 1
+        packet_lane.handle(core, event, effects, now)
+
+
     core: Core, event: SwitchConnected, effects: Effects, now: float
 ) -> None:
     """Put the base flows in, and compare what stands with what is known to stand."""
@@ -297,8 +309,8 @@ def switch_connected(
     core.replays.clear()
     found = {flow.cookie for flow in event.flows}
     for entry in list(core.flows):
-        if entry.flow.cookie not in found:
-            core.flows.remove(entry.flow.cookie)
+        if entry.cookie not in found:
+            core.flows.remove(entry.cookie)
             core.release(entry, now)
     for flow in base_flows(event.gre_ofport, event.state_ofport):
         effects.flow_mods.append(InstallFlow(flow))

@@ -15,7 +15,8 @@ from midoryu.compat import SLOTS
 from midoryu.engine.block_book import PortBlocks
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
-from midoryu.engine.flow_index import Entry, FlowIndex
+from midoryu.engine.event import PacketIn
+from midoryu.engine.flow_index import AnyEntry, FlowIndex
 from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.health_book import Health
 from midoryu.engine.held import HeldPackets
@@ -123,6 +124,14 @@ class Core:
         """Leases whose rows went though this host did not give them back."""
         self.lease_at: dict[tuple[int, int], Lease] = {}
         """(NAT address, block) -> who holds it."""
+        self.awaited: dict[int, int] = {}
+        """Ofport of an interface that is kept shut -> vport that migrates here."""
+        self.taken: set[int] = set()
+        """Vports that this host took over before they were bound to it."""
+        self.given_up: set[int] = set()
+        """Vports with an interface here that another host carries now."""
+        self.arrivals: list[PacketIn] = []
+        """Announcements of machines that have just arrived."""
         self.moved_from: dict[int, int] = {}
         """Local vport -> host that had it before."""
         self.moved_at: dict[int, float] = {}
@@ -208,11 +217,11 @@ class Core:
         return self.remove_flows(self.flows.tagged(tags), effects, now)
 
     def remove_flows(
-        self, entries: Collection[Entry], effects: Effects, now: float
+        self, entries: Collection[AnyEntry], effects: Effects, now: float
     ) -> int:
         """Remove flows that stand; return how many."""
         for entry in entries:
-            self.flows.remove(entry.flow.cookie)
+            self.flows.remove(entry.cookie)
             effects.flow_mods.append(RemoveFlow(entry.flow))
             self.release(entry, now)
         self.counters["flows invalidated"] += len(entries)
@@ -223,7 +232,7 @@ class Core:
         if not self._has_memory:
             self.started = now
 
-    def release(self, entry: Entry, last_used: float) -> None:
+    def release(self, entry: AnyEntry, last_used: float) -> None:
         """Let go of the record that a removed flow served."""
         if entry.connection:
             self.connections.release(entry.connection, last_used)

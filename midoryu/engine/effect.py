@@ -84,6 +84,16 @@ class SetVportStatus:
 
     vport: int
     up: bool
+    early: bool = False
+    """The vport's machine spoke here before it was bound here."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class SetVportReady:
+    """Say that a vport that migrates here has its interface, or no longer so."""
+
+    vport: int
+    ready: bool
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -104,6 +114,7 @@ NsdbWrite = Union[
     LeaseBlock,
     ReleaseBlock,
     SetVportStatus,
+    SetVportReady,
     SetMemberStatus,
 ]
 

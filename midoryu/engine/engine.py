@@ -96,6 +96,8 @@ class Engine:
     def finish(self, effects: Effects, now: float) -> None:
         """Complete the effects of one event, or of several packet-ins."""
         state_lane.push_made(self._core, effects, now)
+        if self._core.arrivals:
+            change_lane.arrive(self._core, effects, now)
         if self._core.nat.may_run_low:
             leases.prefetch(self._core, effects, now)
         effects.deadline = self._deadline(now)

@@ -16,14 +16,14 @@ from midoryu.engine import state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.state.connection import Connection
-from midoryu.topology.model import Change, Gone, IngressSet, Put, VportStatus
+from midoryu.topology.model import Change, Gone, IngressSet, Put, Vport, VportStatus
 
 
 class Places(NamedTuple):
     """What a change is about to touch."""
 
     joined: frozenset[int]
-    """Vports of ingress sets that change, before and after."""
+    """Vports of ingress sets that change, before and after, and such that migrate."""
     was_at: dict[int, int]
     """Vport -> host that has it before the change."""
 
@@ -40,6 +40,11 @@ def before(core: Core, changes: Iterable[Change]) -> Places:
             joined |= old.vports if old is not None else frozenset()
             if isinstance(change, Put) and isinstance(change.row, IngressSet):
                 joined |= change.row.vports
+        elif isinstance(change, Put) and isinstance(change.row, Vport):
+            was = core.topology.row(Vport, key)
+            old_to = was.migrating_to if was is not None else 0
+            if change.row.migrating_to not in (0, old_to):
+                joined.add(int(key))
         elif kind is VportStatus and not isinstance(change, Gone):
             was_at[int(key)] = core.topology.location(int(key))
     return Places(frozenset(joined), was_at)

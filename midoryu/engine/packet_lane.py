@@ -17,6 +17,7 @@ from midoryu.engine import (
     learning,
     leases,
     memory,
+    moving,
     port_blocks,
     questions,
     refusals,
@@ -91,6 +92,9 @@ def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
     key = core.places.vport_by_ofport.get(event.in_port)
     vport = core.topology.vport(key) if key is not None else None
     if vport is None:
+        if event.in_port in core.awaited:
+            moving.hear(core, event)
+            return
         vport = port_blocks.enter(core, event)
         if vport is None:
             core.counters["packets from an unknown port"] += 1
@@ -532,7 +536,7 @@ def _drop_timeout_s(core: Core, simulation: Simulation, now: float) -> int:
 
 
 def _install(core: Core, entry: Entry, effects: Effects) -> None:
-    standing: Union[Entry, None] = core.flows.find(entry.flow.match)
+    standing = core.flows.find(entry.flow.match)
     if standing is not None and standing.flow.actions == entry.flow.actions:
         # Packets of one burst: the first one's flow is on its way to the switch.
         return

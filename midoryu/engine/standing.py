@@ -22,6 +22,7 @@ from midoryu.openflow.flow import (
 )
 from midoryu.openflow.service_flows import (
     VportPlan,
+    awaiting_mods,
     plan_mods,
     tagged,
     tunnel_flow,
@@ -53,6 +54,9 @@ def refresh(core: Core, effects: Effects, now: float, *, again: bool = False) ->
     core.places.special = special
     mods = [mod for plan in plans for mod in plan_mods(plan)]
     mods += map(InstallFlow, (*_floods(core), *_mirrors(core)))
+    for ofport, key in core.awaited.items():
+        rate, burst = core.config.vport_rate_pps, core.config.vport_burst
+        mods += awaiting_mods(key, ofport, rate_pps=rate, burst=burst)
     _send(core, mods, effects, again=again)
     core.storms = frozenset(plan.key for plan in plans if plan.storm_pps)
     core.invalidate(map(vport_tag, changed), effects, now)

@@ -183,8 +183,9 @@ def _deletions(
     there: Mapping[ItemId, tuple[Item, Any]], wanted: Mapping[ItemId, Item]
 ) -> Iterator[Change]:
     used_hosts = {
-        item.columns["host"]
+        item.columns[place]
         for item, row in there.values()
+        for place in ("host", "migrating_to")
         if item.table == "Port" and is_foreign(row)
     }
     for item_id, (item, row) in there.items():

@@ -41,6 +41,7 @@ _RULE_WORDS: Final = (
 )
 _PORT_WORDS: Final = (
     ("host", "host"),
+    ("migrating_to", "migrating_to"),
     ("mac", "mac"),
     ("ip", "addresses"),
     ("ingress", "ingress_chain"),
@@ -104,7 +105,8 @@ def topology(items: Iterable[Item]) -> Words:
 
 def _hosts(hosts: Iterable[Item], ports: Iterable[Item]) -> Words:
     """List hosts that no port names, and the addresses of the others."""
-    named = {port.columns["host"] for port in ports}
+    places = ("host", "migrating_to")
+    named = {port.columns[place] for port in ports for place in places}
     found: Words = {}
     for host in hosts:
         underlay = host.columns["underlay"]

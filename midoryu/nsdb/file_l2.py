@@ -61,7 +61,7 @@ def port_columns(draft: Draft, fields: Mapping[str, Entry]) -> dict[str, Value]:
         for word in ("network", "router"):
             if word in fields:
                 fields[word].report("a sub-port cannot be linked")
-        for word in ("host", "iface_id"):
+        for word in ("host", "migrating_to", "iface_id"):
             if word in fields:
                 fields[word].report("a sub-port is where its parent is")
     return columns

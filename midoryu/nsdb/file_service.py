@@ -226,8 +226,11 @@ def port_columns(port: PortDraft, fields: Mapping[str, Entry]) -> dict[str, Valu
             columns[word] = _read_options(fields[word], v4=v4)
     if "metadata" in fields:
         columns["metadata"] = fields["metadata"].boolean()
-    if columns.get("metadata") and "host" in fields:
-        fields["host"].report("a metadata port is on every host that has its interface")
+    for word in ("host", "migrating_to"):
+        if columns.get("metadata") and word in fields:
+            fields[word].report(
+                "a metadata port is on every host that has its interface"
+            )
     return columns
 
 

@@ -81,6 +81,9 @@ class KeyAllocator:
             cloud.next_key = 1
             return cloud
         cloud.verify("next_key")
-        cloud.verify("revision")
-        self._count, self.revision = int(cloud.next_key), int(cloud.revision)
+        self._count = int(cloud.next_key)
+        # Agents do not read it (`thin_idl`): it changes often and says nothing to them.
+        if "revision" in tables["Cloud"].columns:
+            cloud.verify("revision")
+            self.revision = int(cloud.revision)
         return cloud

@@ -24,6 +24,8 @@ from midoryu.nsdb.key import KEYED_TABLES, KeyAllocator
 _SEEN: Final = (
     ("Port_Status", "port"),
     ("Port_Status", "host"),
+    ("Port_Ready", "port"),
+    ("Port_Ready", "host"),
     ("Mac", "network"),
     ("Mac", "port"),
     ("Multicast_Member", "network"),

@@ -62,6 +62,8 @@ def natural_key(value: model.Row) -> tuple[object, ...]:
         return kind, value.router, value.address, value.block
     if isinstance(value, model.MulticastMember):
         return kind, value.network, value.group, value.vport
+    if isinstance(value, model.VportReady):
+        return kind, value.vport, value.host
     if isinstance(value, model.Host):
         return kind, value.name
     return kind, value.key
@@ -129,6 +131,7 @@ def _vport(row: Any) -> model.Vport:
         addresses=tuple(sorted(map(interface_from_text, row.addresses))),
         peer=peer,
         host=_optional_key(row.host),
+        migrating_to=_optional_key(row.migrating_to),
         iface_id="" if peer or row.parent else row.interface_id,
         up=row.up,
         ingress_chain=_optional_uuid(row.ingress_chain),
@@ -143,7 +146,13 @@ def _vport(row: Any) -> model.Vport:
 
 
 def _vport_status(row: Any) -> model.VportStatus:
-    return model.VportStatus(_key_of(row.port), _key_of(row.host), row.up)
+    return model.VportStatus(
+        _key_of(row.port), _key_of(row.host), row.up, bool(row.early)
+    )
+
+
+def _vport_ready(row: Any) -> model.VportReady:
+    return model.VportReady(str(row.uuid), _key_of(row.port), _key_of(row.host))
 
 
 def _route(row: Any) -> model.Route:
@@ -299,6 +308,7 @@ CONVERTERS: Final[dict[str, Callable[[Any], Union[model.Row, None]]]] = {
     "Router": _router,
     "Port": _vport,
     "Port_Status": _vport_status,
+    "Port_Ready": _vport_ready,
     "Route": _route,
     "Chain": _chain,
     "Address_Group": _address_group,

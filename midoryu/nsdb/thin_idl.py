@@ -28,8 +28,8 @@ LOG = logging.getLogger(__name__)
 
 # Others get their turn after so many rows.
 PAUSE_ROWS: Final = 256
-# Of use to operators and Neutron only.
-_NOT_READ: Final = frozenset({"external_ids"})
+# Of use to operators and Neutron only; each write of theirs changes the revision.
+_NOT_READ: Final = frozenset({"external_ids", "revision"})
 
 
 class ThinIdl(TrackingIdl):

@@ -58,6 +58,7 @@ NETWORK_FIELDS: Final = (*DEVICE_FIELDS, "mtu", "subnets", *file_l2.NETWORK_FIEL
 ROUTER_FIELDS: Final = (*DEVICE_FIELDS, "routes", "masquerade", "dnat", "floating")
 PORT_FIELDS: Final = (
     "host",
+    "migrating_to",
     "iface_id",
     "network",
     "router",
@@ -207,15 +208,16 @@ def _read_mss_clamp(port: PortDraft, entry: Entry) -> int | None:
 
 
 def _read_place(draft: Draft, port: PortDraft, fields: dict[str, Entry]) -> None:
-    for word in ("host", "iface_id"):
+    for word in ("host", "migrating_to", "iface_id"):
         if word in fields and ("network" in fields or "router" in fields):
             fields[word].report("a linked port is not bound to an interface")
-    if "host" in fields:
-        host = fields["host"].text()
-        if host:
-            check_name(fields["host"], host)
-            draft.hosts.add(host)
-        port.columns["host"] = host
+    for word in ("host", "migrating_to"):
+        if word in fields:
+            host = fields[word].text()
+            if host:
+                check_name(fields[word], host)
+                draft.hosts.add(host)
+            port.columns[word] = host
     interface = fields["iface_id"].text() if "iface_id" in fields else port.full_name
     if len(interface) > 255:
         fields["iface_id"].report("is longer than 255 characters")

@@ -20,6 +20,7 @@ from midoryu.engine.effect import (
     NsdbWrite,
     ReleaseBlock,
     SetMemberStatus,
+    SetVportReady,
     SetVportStatus,
 )
 from midoryu.errors import NsdbError
@@ -58,6 +59,8 @@ def wish_key(write: NsdbWrite) -> tuple[object, ...]:
         return "Multicast_Member", write.network, write.group, write.vport
     if isinstance(write, SetVportStatus):
         return "Port_Status", write.vport
+    if isinstance(write, SetVportReady):
+        return "Port_Ready", write.vport
     if isinstance(write, SetMemberStatus):
         return "Member_Status", write.member
     if isinstance(write, ReleaseBlock):
@@ -99,6 +102,8 @@ class RowWriter:
             self._release(write)
         elif isinstance(write, SetMemberStatus):
             self._set_member_status(write)
+        elif isinstance(write, SetVportReady):
+            self._set_ready(write)
         else:
             self._set_status(write)
 
@@ -202,13 +207,22 @@ class RowWriter:
             row.member = member
         row.host, row.up = self._own, write.up
 
+    def _set_ready(self, write: SetVportReady) -> None:
+        row = self._row("Port_Ready", model.VportReady, write.vport, self._own.key)
+        if write.ready and row is None:
+            row = self._insert("Port_Ready")
+            row.port = self._need("Port", model.Vport, write.vport)
+            row.host = self._own
+        elif not write.ready and row is not None:
+            row.delete()
+
     def _set_status(self, write: SetVportStatus) -> None:
         row = self._row("Port_Status", model.VportStatus, write.vport)
         if write.up:
             if row is None:
                 row = self._insert("Port_Status")
                 row.port = self._need("Port", model.Vport, write.vport)
-            row.host, row.up = self._own, True
+            row.host, row.up, row.early = self._own, True, write.early
         elif row is not None and row.host.uuid == self._own.uuid:
             row.verify("host")
             row.delete()

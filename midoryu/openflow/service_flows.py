@@ -8,6 +8,7 @@
     TUNNEL    the vport's key        -> meter, tag, ofport, copies
     TUNNEL    the network's key      -> every vport of it here
     TUNNEL    a mirror's key         -> where its copies go
+    CLASSIFY  in_port of a shut interface, announcements -> meter, controller
 
 A copy is a clone with the mirror's key in TUNNEL. That flow never clears the port where
 the packet came in, so a copy that came through the tunnel cannot leave through it
@@ -72,6 +73,41 @@ def plan_mods(plan: VportPlan) -> tuple[FlowMod, ...]:
     """List what a local vport needs, meters first."""
     flows = [*_classify(plan), _miss(plan), _too_large(plan), _to_vport(plan)]
     return (*_meters(plan), *map(InstallFlow, flows))
+
+
+def awaiting_mods(key: int, ofport: int, *, rate_pps: int, burst: int) -> list[FlowMod]:
+    """List what a shut interface needs: announcements are heard, the rest is dropped.
+
+    Args:
+        key: of the vport that is to come.
+        ofport: of its interface.
+        rate_pps: packet-ins per second at most.
+        burst: packet-ins at once.
+    """
+    cookie = pipeline.cookie(pipeline.COOKIE_BASE, key)
+    matches = [
+        Match(field.IN_PORT | field.ETH_TYPE, (ofport, eth_type))
+        for eth_type in (protocol.ETH_ARP, protocol.ETH_RARP)
+    ]
+    fields = field.IN_PORT | field.ETH_TYPE | field.IP_PROTO | field.L4_SRC
+    advert = (ofport, protocol.ETH_IPV6, protocol.ICMPV6, protocol.ND_ADVERTISEMENT)
+    matches.append(Match(fields, advert))
+    actions: tuple[Action, ...] = ((flow.METER, ofport), (flow.CONTROLLER,))
+    return [
+        SetMeter(ofport, rate_pps, burst),
+        *(
+            InstallFlow(
+                Flow(
+                    pipeline.CLASSIFY,
+                    pipeline.PRIORITY_CLASSIFY,
+                    match,
+                    actions,
+                    cookie,
+                )
+            )
+            for match in matches
+        ),
+    ]
 
 
 def tunnel_flow(key: int, actions: tuple[Action, ...]) -> Flow:

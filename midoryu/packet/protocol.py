@@ -8,6 +8,8 @@ from typing import Final
 # IEEE 802 numbers, as listed by IANA.
 ETH_IPV4: Final = 0x0800
 ETH_ARP: Final = 0x0806
+# RFC 903.
+ETH_RARP: Final = 0x8035
 ETH_VLAN: Final = 0x8100
 ETH_IPV6: Final = 0x86DD
 

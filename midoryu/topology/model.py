@@ -98,6 +98,9 @@ class Vport:
     """Key of the linked vport (interior), 0 for an exterior one."""
     host: int = 0
     """Key of the host that it is bound to (wanted), 0 for none."""
+    migrating_to: int = 0
+    """Key of the host that its machine moves to, 0 for none. Its interface there is
+    made ready and stays shut until the machine speaks there, or `host` names it."""
     iface_id: str = ""
     """What `external_ids:iface-id` of its interface says."""
     up: bool = True
@@ -146,6 +149,17 @@ class VportStatus:
     """Key of the host that has it."""
     up: bool
     """Its interface is there and its flows are in."""
+    early: bool = False
+    """The host took over because the machine spoke there, before it was bound there."""
+
+
+@dataclass(frozen=True, **SLOTS)
+class VportReady:
+    """The host that a vport migrates to has its interface, and keeps it shut."""
+
+    key: str
+    vport: int
+    host: int
 
 
 class RouteKind(Enum):
@@ -380,6 +394,7 @@ Row = Union[
     Router,
     Vport,
     VportStatus,
+    VportReady,
     Route,
     Chain,
     AddressGroup,

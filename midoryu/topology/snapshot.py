@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from midoryu.packet.address import link_local_of
@@ -245,7 +246,8 @@ class Topology:
         """Return the hosts that may see a later packet of a connection.
 
         Hosts of the given vports (ingress and egress) and of every vport that shares
-        an ingress set with them: where they are, and where they are bound to be.
+        an ingress set with them: where they are, where they are bound to be, and where
+        they migrate to.
         """
         asked = frozenset(vports)
         known = self._interest.get(asked)
@@ -270,6 +272,7 @@ class Topology:
 
     # Changes.
 
+                hosts.add(row.migrating_to)
     def apply(self, changes: Iterable[model.Change]) -> set[Tag]:
         """Take over changed rows.
 
@@ -293,16 +296,7 @@ class Topology:
             if kind in BALANCER_ROWS:
                 members |= self._change_balancer(kind, key, (old, new), tags)
                 continue
-            for row in (old, new):
-                if row is not None:
-                    self._forget_views(row)
-            self._store(kind, key, old, new)
-            tags |= self.groups.update(kind, old, new)
-            self._note_chains(kind, old, new)
-            for row in (old, new):
-                if row is not None:
-                    self._forget_views(row)
-                    tags.update(self._tags_of(row))
+            tags |= self._change_row(kind, key, (old, new))
         tags.update(self._networks_of(members))
         self.version += 1
         return tags
@@ -321,6 +315,24 @@ class Topology:
         self, kind: type, key: int | str, rows: tuple[Any, Any], tags: set[Tag]
     ) -> set[int]:
         """Take over one row of a load balancer.
+
+    def _change_row(
+        self, kind: type, key: int | str, rows: tuple[Any, Any]
+    ) -> set[Tag]:
+        """Take over one row of any other kind; return the tags that it touches."""
+        old, new = rows
+        there = [row for row in rows if row is not None]
+        for row in there:
+            self._forget_views(row)
+        self._store(kind, key, old, new)
+        if kind is model.Vport and _only_migrates(old, new):
+            return set()
+        tags = self.groups.update(kind, old, new)
+        self._note_chains(kind, old, new)
+        for row in there:
+            self._forget_views(row)
+            tags.update(self._tags_of(row))
+        return tags
 
         Returns:
             Members that came or went: networks around them treat them in another way.
@@ -508,3 +520,10 @@ def _reindex(index: dict[str, int], old: Any, new: Any, column: str) -> None:
         del index[getattr(old, column)]
     if new is not None and getattr(new, column):
         index[getattr(new, column)] = new.key
+def _only_migrates(old: model.Vport | None, new: model.Vport | None) -> bool:
+    """Tell whether nothing but a vport's next host differs: no flow depends on that."""
+    if old is None or new is None or old.migrating_to == new.migrating_to:
+        return False
+    return replace(old, migrating_to=new.migrating_to) == new
+
+

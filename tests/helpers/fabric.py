@@ -72,6 +72,8 @@ class Fabric:
         self.config = config
         self.hosts: dict[str, FabricHost] = {}
         self.delivered: list[Delivery] = []
+        self.delivered_at: list[str] = []
+        """Hosts where `send_at` let frames out."""
         self.underlay: list[Underlay] = []
         self.drop: Callable[[Underlay], bool] = lambda packet: False
         self.log: list[str] = []
@@ -161,6 +163,29 @@ class Fabric:
         del old.ofports[vport]
         self._handle(old, event.InterfacesChanged(dict(old.ofports)))
         self.settle()
+
+    def plug(self, vport: str, name: str) -> None:
+        """Plug a vport's interface in at one more host."""
+        host = self.hosts[name]
+        host.ofports[vport] = max([10, *host.ofports.values()]) + 1
+        host.switch.ports.add(host.ofports[vport])
+        self._handle(host, event.InterfacesChanged(dict(host.ofports)))
+        self.settle()
+
+    def unplug(self, vport: str, name: str) -> None:
+        """Take a vport's interface away from one host."""
+        host = self.hosts[name]
+        del host.ofports[vport]
+        self._handle(host, event.InterfacesChanged(dict(host.ofports)))
+        self.settle()
+
+    def send_at(self, name: str, vport: str, frame: bytes) -> list[Delivery]:
+        """Let a frame come in by a vport's interface at a host; as `send`."""
+        host = self.hosts[name]
+        self.delivered, self.delivered_at = [], []
+        self._switch_in(host, frame, host.ofports[vport])
+        self.settle()
+        return self.delivered
 
     def idle_flows(self) -> None:
         """Let every flow go that has an idle timeout, as if unused just so long."""
@@ -261,6 +286,7 @@ class Fabric:
             else:
                 names = {ofport: name for name, ofport in host.ofports.items()}
                 self.delivered.append(Delivery(names[out.ofport], out.frame))
+                self.delivered_at.append(host.name)
 
     def _packet_in(
         self, host: FabricHost, out: Output, tunnel_key: int, tunnel_source: int
@@ -320,9 +346,11 @@ class Fabric:
         elif isinstance(write, effect.LearnGroup):
             key = f"member/{write.network}/{write.group}/{write.vport}"
             row = model.MulticastMember(key, write.network, write.group, write.vport)
-        elif isinstance(write, effect.ForgetGroup):
-            key = f"member/{write.network}/{write.group}/{write.vport}"
-            self.change(model.Gone(model.MulticastMember, key))
+        elif isinstance(write, effect.SetVportReady) and write.ready:
+            key = f"ready/{write.vport}/{host.key}"
+            row = model.VportReady(key, write.vport, host.key)
+        elif isinstance(write, (effect.ForgetGroup, effect.SetVportReady)):
+            self._withdraw(host, write)
             return
         elif isinstance(write, effect.LearnNeighbor):
             key = f"neighbor/{write.router}/{write.address}"
@@ -331,9 +359,18 @@ class Fabric:
             old = self._rows.get((model.VportStatus, write.vport))
             if not write.up and old is not None and old.host != host.key:
                 return
-            row = model.VportStatus(write.vport, host.key, write.up)
+            row = model.VportStatus(write.vport, host.key, write.up, write.early)
         elif isinstance(write, effect.SetMemberStatus):
             row = model.MemberStatus(write.member, host.key, write.up)
         else:
             return
         self.change(model.Put(row))
+
+    def _withdraw(
+        self, host: FabricHost, write: effect.ForgetGroup | effect.SetVportReady
+    ) -> None:
+        if isinstance(write, effect.ForgetGroup):
+            key = f"member/{write.network}/{write.group}/{write.vport}"
+            self.change(model.Gone(model.MulticastMember, key))
+        else:
+            self.change(model.Gone(model.VportReady, f"ready/{write.vport}/{host.key}"))

@@ -55,6 +55,7 @@ __all__ = [
     "Ether",
     "ICMPv6EchoReply",
     "ICMPv6EchoRequest",
+    "ICMPv6ND_NA",
     "IPOption",
     "IPv6",
     "IPv6ExtHdrFragment",

@@ -21,6 +21,7 @@ from midoryu.nsdb.topology_file import parse
         "chains: {c: {rules: [{drop: true, proto: 200, not_to: ['::/0']}]}}",
         "routers: {r: {dnat: [{address: '[2001:db8::1]:1-3/udp', to: 2001:db8::2}]}}",
         "hosts: [a, b]",
+        "networks: {n: {ports: {p: {host: a, migrating_to: b}}}}",
         "networks: {n: {ports: {p: {}, q: {}}}}\nport_groups: {g: [n/p, n/q]}\n"
         "chains: {c: {keep_live: true, rules: [{accept: true, from_port_group: g, "
         "stateless: true, log: seen}, {drop: true, to_port_group: g}]}}",

@@ -112,6 +112,13 @@ def test_a_transaction_finds_rows_and_not_those_that_it_deleted() -> None:
     assert rows.get(ONE).key == 1
 
 
+def test_what_each_write_of_operators_changes_is_not_read() -> None:
+    one = ThinIdl("unix:/nobody/listens/here")
+
+    assert "next_key" in one.tables["Cloud"].columns
+    assert "revision" not in one.tables["Cloud"].columns
+
+
 def test_others_get_their_turn_while_very_many_rows_are_read() -> None:
     turns: list[None] = []
     one = ThinIdl("unix:/nobody/listens/here", lambda: turns.append(None))
