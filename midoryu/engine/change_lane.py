@@ -21,6 +21,7 @@ from midoryu.engine import (
     packet_lane,
     port_blocks,
     returning,
+    segments,
     snooping,
     standing,
     state_lane,
@@ -43,7 +44,6 @@ from midoryu.openflow.flow import (
     InstallFlow,
     RemoveFlow,
 )
-from midoryu.packet import field
 from midoryu.replication.session import Delivery, Replicator
 from midoryu.state.connection import Phase
 from midoryu.topology.balancer import Balancer, HealthMonitor, Pool, Vip
@@ -59,8 +59,8 @@ from midoryu.topology.model import (
     Put,
     Qos,
     Vport,
-    VportStatus,
     VportReady,
+    VportStatus,
 )
 from midoryu.topology.snapshot import Topology
 from midoryu.topology.tag import vport_tag
@@ -102,8 +102,7 @@ def topology_changed(
     if kinds & {Vport, VportStatus, VportReady, Host}:
         _bind_all(core, effects, now)
         _say_again(core, event, effects)
-    if kinds & {VportStatus, IngressSet, Host, *WATCH_ROWS}:
-        gateways.watch(core, now)
+    _watch(core, kinds, effects, now)
     for change in event.changes:
         if isinstance(change, Put) and isinstance(change.row, Neighbor):
             row = change.row
@@ -112,6 +111,15 @@ def topology_changed(
     balancing.changed(core, event.changes, balanced, effects, now)
     membership.follow(core, places, effects, now)
     _advertise(core, told, effects, now)
+
+
+def _watch(core: Core, kinds: set[type], effects: Effects, now: float) -> None:
+    """Watch the hosts that share an ingress set or a health monitor with this one."""
+    if kinds & {VportStatus, IngressSet, Host, *WATCH_ROWS}:
+        gateways.watch(core, now)
+    if kinds & {Vport, VportStatus, IngressSet, Network}:
+        for emission in segments.follow(core):
+            packet_lane.emit(core, emission, effects, now)
 
 
 def _advertise(
@@ -199,11 +207,11 @@ def _bind_all(core: Core, effects: Effects, now: float) -> None:
     wanted = _wanted_places(core)
     before = dict(core.places.ofport_by_vport)
     for key in [k for k in core.places.ofport_by_vport if k not in wanted]:
+        core.given_up.add(key)
         _take_down(core, key, effects, now)
     for key, (ofport, vlan) in wanted.items():
         if core.places.at(key) != (ofport, vlan):
             if key in core.places.ofport_by_vport:
-        core.given_up.add(key)
                 _take_down(core, key, effects, now)
             _bring_up(core, key, ofport, vlan, effects=effects, now=now)
         elif not _is_said_up(core, key):
@@ -285,10 +293,6 @@ def _take_down(core: Core, key: int, effects: Effects, now: float) -> None:
         effects.flow_mods.append(RemoveFlow(entry.flow))
 
 
-# The switch.
-
-
-def switch_connected(
 def arrive(core: Core, effects: Effects, now: float) -> None:
     """Take over vports whose machines have announced themselves here."""
     events, core.arrivals = core.arrivals, []
@@ -298,6 +302,10 @@ def arrive(core: Core, effects: Effects, now: float) -> None:
         packet_lane.handle(core, event, effects, now)
 
 
+# The switch.
+
+
+def switch_connected(
     core: Core, event: SwitchConnected, effects: Effects, now: float
 ) -> None:
     """Put the base flows in, and compare what stands with what is known to stand."""

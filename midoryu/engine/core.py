@@ -170,6 +170,10 @@ class Core:
         self.told_dead: dict[int, float] = {}
         """Hosts that gateways hold for dead -> until when that is believed."""
         self.repeat_deaths_at = now
+        self.designated: frozenset[int] = frozenset()
+        """Local vports that stand for all ways to an outside segment."""
+        self.announced_deaths: frozenset[int] = frozenset()
+        """Dead hosts when that was looked at last."""
         self.unsolicited = UnsolicitedSyns(config.unsolicited_syn_wait_s)
         """SYNs from outside that may be told later that nobody is there."""
         self.rule_log_since = now

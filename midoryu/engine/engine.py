@@ -25,6 +25,7 @@ from midoryu.engine import (
     report,
     resolving,
     returning,
+    segments,
     snooping,
     state_lane,
 )
@@ -95,9 +96,9 @@ class Engine:
 
     def finish(self, effects: Effects, now: float) -> None:
         """Complete the effects of one event, or of several packet-ins."""
-        state_lane.push_made(self._core, effects, now)
         if self._core.arrivals:
             change_lane.arrive(self._core, effects, now)
+        state_lane.push_made(self._core, effects, now)
         if self._core.nat.may_run_low:
             leases.prefetch(self._core, effects, now)
         effects.deadline = self._deadline(now)
@@ -165,6 +166,8 @@ class Engine:
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):
+            packet_lane.emit(core, emission, effects, now)
+        for emission in segments.died(core):
             packet_lane.emit(core, emission, effects, now)
         for emission in advertiser.step(core, now):
             packet_lane.emit(core, emission, effects, now)

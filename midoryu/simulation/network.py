@@ -11,7 +11,7 @@ from typing import Final, Union
 
 from midoryu.packet import field
 from midoryu.packet.address import is_group_mac, is_multicast_ip
-from midoryu.simulation import balancer, multicast, neighbor, services
+from midoryu.simulation import balancer, multicast, neighbor, segment, services
 from midoryu.simulation.answer import turn_back
 from midoryu.simulation.filter import Verdict, evaluate
 from midoryu.simulation.multicast import Members
@@ -79,8 +79,11 @@ def forward(  # noqa: C901
         if ended is not None:
             return ended
     walk.tags.add(mac_tag(row.key, headers.eth_dst))
-    station = _station(walk, network, headers.eth_dst)
-    target = topology.vport(topology.mac_location(network, station))
+    station = segment.station(walk, network, headers.eth_dst)
+    at = topology.mac_location(network, station)
+    if network.segments:
+        at = segment.way_to(walk, network, at)
+    target = topology.vport(at)
     if target is None:
         walk.tags.add(flood_tag(row.key))
         return EVERYWHERE
@@ -108,19 +111,6 @@ def _refusal(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, N
     return None if verdict is Verdict.ACCEPT else Drop(Reason.FILTERED)
 
 
-def _station(walk: Walk, network: NetworkView, mac: int) -> int:
-    """Return what a MAC address is looked up by: tagged stations are others.
-
-    Source: IEEE 802.1Q, section 8.8.9 (independent learning). An address that the
-    topology declares is its vport's whatever the tag.
-    """
-    if not walk.packet.vlan or mac in network.vport_by_mac:
-        return mac
-    mac |= walk.packet.vlan << 48
-    walk.tags.add(mac_tag(network.row.key, mac))
-    return mac
-
-
 def _is_ip_multicast(walk: Walk) -> bool:
     if not walk.is_ip or walk.packet.vlan:
         return False
@@ -134,8 +124,9 @@ def _learn(walk: Walk, network: NetworkView, vport: Vport) -> None:
     walk.tags.add(mac_tag(key, mac))
     if mac in network.vport_by_mac:
         return
-    mac = _station(walk, network, mac)
-    if walk.world.topology.mac_location(network, mac) != vport.key:
+    mac = segment.station(walk, network, mac)
+    at = walk.world.topology.mac_location(network, mac)
+    if at != vport.key and at not in network.segments.get(vport.key, ()):
         walk.learned.append(MacSeen(key, mac, vport.key))
 
 

@@ -110,6 +110,7 @@ _VIEW_KNOWN: Final[dict[type, frozenset[str]]] = {
             "interior",
             "mac_by_ip",
             "row",
+            "segments",
             "services",
             "subnets",
             "vport_by_mac",

@@ -13,7 +13,7 @@ from typing import Final, Union
 from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
-from midoryu.simulation import balancer, network, router, services
+from midoryu.simulation import balancer, network, router, segment, services
 from midoryu.simulation.answer import Complaint, complain, turn_back
 from midoryu.simulation.filter import Verdict, evaluate, expect_return
 from midoryu.simulation.multicast import Members
@@ -279,7 +279,11 @@ def _before_filters(
         return Drop(Reason.ADMIN_DOWN)
     if not walk.generated and not is_allowed(walk, vport):
         return Drop(Reason.PORT_SECURITY)
-    if network_view is None or network_view.services is None:
+    if network_view is None:
+        return None
+    if network_view.segments and segment.is_copy(walk, network_view, vport):
+        return Drop(Reason.COPY)
+    if network_view.services is None:
         return None
     return services.greet(walk, network_view, vport)
 
@@ -368,10 +372,8 @@ def _flood(
         walk.tags.add(flood_tag(view.row.key))
         if evaluate(walk, view.row.egress_chain) is not Verdict.ACCEPT:
             continue
-        for vport in view.exterior:
-            if only is not None and vport.key not in only:
-                continue
-            if vport.key != came_by and isinstance(_leave(walk, vport), Forward):
+        for vport in segment.spread(walk, view, came_by, only):
+            if isinstance(_leave(walk, vport), Forward):
                 reached.append(vport.key)
         for vport in view.interior:
             peer = topology.vport(vport.peer)

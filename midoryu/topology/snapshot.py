@@ -19,6 +19,7 @@ from midoryu.topology.chains import CompiledChain, compile_chain
 from midoryu.topology.groups import Groups
 from midoryu.topology.l2_index import L2Index
 from midoryu.topology.mtu import DEFAULT_UNDERLAY_MTU, tunnel_overhead
+from midoryu.topology.segment import designated, is_way
 from midoryu.topology.tag import (
     Tag,
     chain_tag,
@@ -183,8 +184,12 @@ class Topology:
             return known
         learned = self._macs.get((network.row.key, mac))
         vport = self.vport(learned.vport) if learned is not None else None
-        # What was behind a vport that went down may be anywhere by now.
-        return vport.key if vport is not None and self.is_up(vport) else 0
+        if vport is None or self.is_up(vport):
+            return vport.key if vport is not None else 0
+        # What was behind a vport that went down may be anywhere by now, but for what
+        # is in a segment that there are other ways to.
+        way = self.vport(designated(self, network.segments.get(vport.key, ())))
+        return way.key if way is not None and self.is_up(way) else 0
 
     def neighbor_mac(self, vport: model.Vport, address: int) -> int:
         """Return the MAC address of a router vport's neighbour, 0 when unknown."""
@@ -267,12 +272,12 @@ class Topology:
             row = self.vport(vport)
             if row is not None:
                 hosts.add(row.host)
+                hosts.add(row.migrating_to)
         hosts.discard(0)
         return frozenset(hosts)
 
     # Changes.
 
-                hosts.add(row.migrating_to)
     def apply(self, changes: Iterable[model.Change]) -> set[Tag]:
         """Take over changed rows.
 
@@ -311,11 +316,6 @@ class Topology:
             if status.host in changed
         }
 
-    def _change_balancer(
-        self, kind: type, key: int | str, rows: tuple[Any, Any], tags: set[Tag]
-    ) -> set[int]:
-        """Take over one row of a load balancer.
-
     def _change_row(
         self, kind: type, key: int | str, rows: tuple[Any, Any]
     ) -> set[Tag]:
@@ -333,6 +333,11 @@ class Topology:
             self._forget_views(row)
             tags.update(self._tags_of(row))
         return tags
+
+    def _change_balancer(
+        self, kind: type, key: int | str, rows: tuple[Any, Any], tags: set[Tag]
+    ) -> set[int]:
+        """Take over one row of a load balancer.
 
         Returns:
             Members that came or went: networks around them treat them in another way.
@@ -446,6 +451,9 @@ class Topology:
                 self._forget_routers(row.key)
         elif type(row) in _NETWORK_ROWS:
             self._views.pop(row.network, None)
+        elif isinstance(row, model.IngressSet):
+            for device in self._networks_between(row):
+                self._views.pop(device, None)
         elif isinstance(row, model.Vport) or type(row) in _DEVICE_ROWS:
             self._forget_device(_device(row))
             peer = self.vport(row.peer) if isinstance(row, model.Vport) else None
@@ -485,11 +493,22 @@ class Topology:
         if len({one.device for one in rows}) > 1:
             # Records are looked for at all of these devices.
             yield from (vport_tag(one.key) for one in rows)
+        yield from map(device_tag, self._networks_between(row))
+
+    def _networks_between(self, row: model.IngressSet) -> set[int]:
+        """Return the networks that a set may have several ways to one segment of."""
+        rows = filter(None, map(self.vport, row.vports))
+        networks = self._rows[model.Network]
+        return {one.device for one in rows if is_way(one) and one.device in networks}
 
     def _vport_tags(self, row: model.Vport) -> Iterator[Tag]:
         yield vport_tag(row.key)
         yield flood_tag(row.device)
-        if row.metadata or row.device in self._rows[model.Router]:
+        if (
+            row.metadata
+            or row.device in self._rows[model.Router]
+            or row.key in self._sets_by_vport
+        ):
             yield device_tag(row.device)
         yield mac_tag(row.device, row.mac)
         peer = self.vport(row.peer) if row.peer else None
@@ -515,11 +534,6 @@ def _natural(row: Any) -> tuple[int, int]:
     return (row.router, row.address)
 
 
-def _reindex(index: dict[str, int], old: Any, new: Any, column: str) -> None:
-    if old is not None and index.get(getattr(old, column)) == old.key:
-        del index[getattr(old, column)]
-    if new is not None and getattr(new, column):
-        index[getattr(new, column)] = new.key
 def _only_migrates(old: model.Vport | None, new: model.Vport | None) -> bool:
     """Tell whether nothing but a vport's next host differs: no flow depends on that."""
     if old is None or new is None or old.migrating_to == new.migrating_to:
@@ -527,3 +541,8 @@ def _only_migrates(old: model.Vport | None, new: model.Vport | None) -> bool:
     return replace(old, migrating_to=new.migrating_to) == new
 
 
+def _reindex(index: dict[str, int], old: Any, new: Any, column: str) -> None:
+    if old is not None and index.get(getattr(old, column)) == old.key:
+        del index[getattr(old, column)]
+    if new is not None and getattr(new, column):
+        index[getattr(new, column)] = new.key

@@ -17,6 +17,7 @@ from midoryu.topology.balancer import NO_BALANCING, vip_mac
 from midoryu.topology.mtu import vport_mtu
 from midoryu.topology.nat import NatRules
 from midoryu.topology.routes import RouteTable, connected
+from midoryu.topology.segment import segments_of
 from midoryu.topology.service_view import ServiceView
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class NetworkView:
         "interior",
         "mac_by_ip",
         "row",
+        "segments",
         "services",
         "subnets",
         "vport_by_mac",
@@ -55,6 +57,8 @@ class NetworkView:
             peer = topology.vport(vport.peer)
             if peer is not None:
                 self._add_router(peer, vport.key, topology)
+        self.segments = segments_of(topology, self.exterior)
+        """Vport -> all ways to the outside segment that it leads to, where several."""
         self.services = self._services(topology)
         """What it answers itself; None where it answers nothing but ARP and ND."""
         self.subnets = self._subnets(topology)
