@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import Final, Union, get_args
+from typing import Final, get_args
 
 from midoryu.engine import (
     health,

@@ -11,7 +11,7 @@ from typing import Final
 
 from midoryu.engine import port_blocks
 from midoryu.engine.core import Core
-from midoryu.engine.flow_index import Entry
+from midoryu.engine.flow_index import AnyEntry
 from midoryu.engine.refusal_book import Tally
 from midoryu.engine.tracing import trace
 from midoryu.packet import field
@@ -154,7 +154,7 @@ def _flows(core: Core, arguments: Mapping[str, str], _: float) -> object:
     return [_flow(entry) for entry in list(core.flows)[:limit]]
 
 
-def _flow(entry: Entry) -> dict[str, object]:
+def _flow(entry: AnyEntry) -> dict[str, object]:
     names = field.names(entry.flow.match.fields)
     return {
         "cookie": f"{entry.flow.cookie:#018x}",
