@@ -28,6 +28,8 @@ from midoryu.nsdb.session import Session
 
 # Columns that the schema holds immutable: a change makes a new row.
 _FIXED: Final = ("network", "router")
+# Members of a list that are shown.
+_LONG: Final = 10
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -67,13 +69,15 @@ def apply(
         NsdbError: the server refused or cannot be reached.
     """
     if dry_run:
-        return difference(session.tables, wanted)
+        return difference(items_of(session.tables), wanted)
     changes: list[Change] = []
 
     def fill(transaction: Any) -> bool:
-        changes[:] = difference(session.tables, wanted)
+        there = items_of(session.tables)
+        changes[:] = difference(there, wanted)
         if changes:
-            write(transaction, session.tables, changes)
+            rows = {item_id: row for item_id, (_, row) in there.items()}
+            write(ItemWriter(transaction, session.tables, rows), changes)
         return bool(changes)
 
     session.transact(fill)
@@ -81,14 +85,13 @@ def apply(
 
 
 def difference(
-    tables: Mapping[str, Any], wanted: Mapping[ItemId, Item]
+    there: Mapping[ItemId, tuple[Item, Any]], wanted: Mapping[ItemId, Item]
 ) -> list[Change]:
-    """Compare the database with the wanted items.
+    """Compare the database's items with the wanted ones.
 
     Raises:
         TopologyError: the file names rows that others own.
     """
-    there = items_of(tables)
     _check_owners(there, wanted)
     changes = list(_wanted_changes(there, wanted))
     changes += _deletions(there, wanted)
@@ -97,11 +100,8 @@ def difference(
     return changes
 
 
-def write(transaction: Any, tables: Mapping[str, Any], changes: list[Change]) -> None:
+def write(writer: ItemWriter, changes: list[Change]) -> None:
     """Put changes into a transaction, so that appliers at once follow one another."""
-    there = items_of(tables)
-    rows = {item_id: row for item_id, (_, row) in there.items()}
-    writer = ItemWriter(transaction, tables, rows)
     writer.count_revision()
     moved = [change for change in changes if _is_moved(change)]
     for change in moved:
@@ -131,8 +131,20 @@ def describe(changes: Iterable[Change]) -> Iterator[str]:
         else:
             yield f"~ {name}"
             for column in change.columns:
-                before = show(change.before.columns[column])
-                yield f"    {column}: {before} -> {show(change.after.columns[column])}"
+                before, after = change.before.columns[column], change.after.columns
+                yield f"    {column}: {_step(before, after[column])}"
+
+
+def _step(before: Value, after: Value) -> str:
+    """Show how a column changed; of long lists only what came and went."""
+    if not (isinstance(before, tuple) and isinstance(after, tuple)):
+        return f"{show(before)} -> {show(after)}"
+    if max(len(before), len(after)) <= _LONG or isinstance((before or after)[0], tuple):
+        return f"{show(before)} -> {show(after)}"
+    steps = [f"+{one}" for one in sorted(set(map(str, after)) - set(map(str, before)))]
+    steps += [f"-{one}" for one in sorted(set(map(str, before)) - set(map(str, after)))]
+    more = f" and {len(steps) - _LONG} more" if len(steps) > _LONG else ""
+    return f"{len(before)} -> {len(after)}: {','.join(steps[:_LONG])}{more}"
 
 
 def show(value: Value) -> str:

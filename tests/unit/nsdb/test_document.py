@@ -25,3 +25,9 @@ def test_a_wrong_value_reads_as_a_default() -> None:
     assert entry["number"].integer(3, 9) == 3
     assert entry["word"].choice(("a", "b")) == "a"
     assert not entry["word"].document.is_good
+
+
+def test_deep_nesting_of_any_kind_is_refused() -> None:
+    for text in ("[" * 100_000, "[\n" * 100_000, "- " * 50_000, "{a: " * 100_000):
+        with pytest.raises(TopologyError, match="nested too deeply|not YAML"):
+            load(text, "f.yaml")
