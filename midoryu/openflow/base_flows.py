@@ -5,6 +5,7 @@
     CLASSIFY  state port -> controller    CLASSIFY  in_port -> VPORT
     CLASSIFY  gre port   -> TUNNEL        VPORT     in_port, miss -> meter, controller
     each table, miss     -> drop          TUNNEL    tunnel key -> ofport
+    VPORT     all TCP flags -> drop (`pipeline.PRIORITY_APART`)
 
 The engine installs them; `pipeline` has the numbers.
 """
@@ -15,10 +16,13 @@ from typing import Final
 
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import Flow, FlowMod, InstallFlow, Match, SetMeter
-from midoryu.packet import field
+from midoryu.packet import field, protocol
 
 _ANY: Final = Match(0, ())
 _BASE: Final = pipeline.cookie(pipeline.COOKIE_BASE)
+_BY_FLAGS: Final = field.ETH_TYPE | field.IP_PROTO | field.TCP_FLAGS
+# SYN and RST and FIN and what has no meaning (RFC 9293, section 3.1): nobody sends it.
+_ALL_FLAGS: Final = 0xFFF
 
 
 def base_flows(gre_ofport: int, state_ofport: int) -> list[Flow]:
@@ -31,6 +35,13 @@ def base_flows(gre_ofport: int, state_ofport: int) -> list[Flow]:
         *(
             Flow(table, pipeline.PRIORITY_MISS, _ANY, (), _BASE)
             for table in pipeline.TABLE_NAMES
+        ),
+        *(
+            Flow(pipeline.VPORT, pipeline.PRIORITY_APART, one, (), _BASE)
+            for one in (
+                Match(_BY_FLAGS, (eth_type, protocol.TCP, _ALL_FLAGS))
+                for eth_type in (protocol.ETH_IPV4, protocol.ETH_IPV6)
+            )
         ),
     ]
 

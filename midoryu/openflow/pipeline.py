@@ -37,6 +37,11 @@ TABLE_NAMES: Final[dict[int, str]] = {
 
 # Priorities.
 PRIORITY_MISS: Final = 0
+# Above every miss: flows that no packet meets, but that make the switch look at the
+# flags of a TCP segment that misses. What it caches of a SYN ("to the controller") then
+# is of no concern for the segments behind it, which would meet it until the switch has
+# revalidated its cache, milliseconds after the connection's flow is there.
+PRIORITY_APART: Final = 20
 PRIORITY_CLASSIFY: Final = 100
 PRIORITY_SUBPORT: Final = 110
 PRIORITY_HANDED: Final = 110
