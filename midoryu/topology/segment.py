@@ -28,10 +28,11 @@ def segments_of(
     """Find the ways to one segment among the vports of a network.
 
     Returns:
-        For each vport that has fellows: all ways to its segment, itself among them, by
-        ascending key. Sets that share a member are one.
+        For each vport that has fellows: all ways to its segment, itself among them, in
+        the order of their names. Sets that share a member are one.
     """
-    ways = {vport.key for vport in vports if is_way(vport)}
+    names = {vport.key: (vport.name, vport.key) for vport in vports if is_way(vport)}
+    ways = names.keys()
     found: dict[int, tuple[int, ...]] = {}
     for start in sorted(ways):
         if start in found:
@@ -44,7 +45,7 @@ def segments_of(
                 members |= new
                 todo += new
         if len(members) > 1:
-            together = tuple(sorted(members))
+            together = tuple(sorted(members, key=names.__getitem__))
             found.update(dict.fromkeys(together, together))
     return found
 
