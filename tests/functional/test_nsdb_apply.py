@@ -15,7 +15,8 @@ from midoryu.cli import ctl
 from midoryu.errors import NsdbError, TopologyError
 from midoryu.nsdb.apply import describe, difference, write
 from midoryu.nsdb.export import export
-from midoryu.nsdb.item import port_name
+from midoryu.nsdb.item import items_of, port_name
+from midoryu.nsdb.row_writer import ItemWriter
 from midoryu.nsdb.topology_file import parse
 from tests.functional.nsdb_server import Server
 
@@ -324,14 +325,28 @@ def test_file_applied_in_between_makes_the_other_start_over(server: Server) -> N
     with server.session() as session:
 
         def fill(transaction: object) -> bool:
-            changes = difference(session.tables, wanted)
+            there = items_of(session.tables)
+            rows = {item_id: row for item_id, (_, row) in there.items()}
+            changes = difference(there, wanted)
             rounds.append(len(changes))
             if len(rounds) == 1:
                 server.apply("networks: {a: {}, b: {up: false}}")
-            write(transaction, session.tables, changes)
+            write(ItemWriter(transaction, session.tables, rows), changes)
             return True
 
         session.transact(fill)
 
     assert rounds == [1, 2], "the second round sees what the other file changed"
     assert server.apply("networks: {a: {up: false}, b: {}}") == []
+
+
+def test_of_a_long_list_only_what_came_and_went_is_told(server: Server) -> None:
+    many = [f"10.0.0.{number}" for number in range(1, 40)]
+    server.apply(f"groups: {{many: {many}}}")
+
+    changes = server.apply(f"groups: {{many: {many[1:] + ['192.0.2.1']}}}")
+
+    assert list(describe(changes)) == [
+        "~ address_group many",
+        "    members: 39 -> 39: +192.0.2.1/32,-10.0.0.1/32",
+    ]
