@@ -282,6 +282,8 @@ class Kind(NamedTuple):
     """Established connections go on after this time (design, section 9)."""
     forgets: bool = False
     """Destroys memory: one of these at a time."""
+    often: float = 1.0
+    """How often it comes; below 1 it takes long, and needs rest at its end."""
 
 
 KINDS: Final = {
@@ -298,7 +300,7 @@ KINDS: Final = {
     "migration": Kind(migration, 0.3),
     "drain": Kind(drain, 0.3, forgets=True),
     "pool change": Kind(pool_change, 0.1),
-    "silence": Kind(silence, 0.1),
-    "quiet": Kind(quiet, 0.1),
+    "silence": Kind(silence, 0.1, often=0.3),
+    "quiet": Kind(quiet, 0.1, often=0.2),
     "NSDB outage": Kind(nsdb_outage, 0.3),
 }

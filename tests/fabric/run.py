@@ -18,6 +18,8 @@ from tests.fabric.talk import RTO_S, TRIES, Traffic
 from tests.fabric.world import make_world
 
 _LIVE = 40
+_NAMES = sorted(KINDS)
+_OFTEN = [KINDS[name].often for name in _NAMES]
 
 
 @dataclass
@@ -101,13 +103,14 @@ class Run:
         for _ in range(3):
             loop.after(rng.random(), traffic.intruders.intrude)
         loop.run(0.3 + 0.5 * rng.random())
-        names = [only] if only else [rng.choice(sorted(KINDS))]
-        if not only and rng.random() < 0.35:
-            names += [rng.choice(sorted(KINDS)) for _ in range(rng.randrange(1, 3))]
+        count = 1 if only or rng.random() >= 0.35 else rng.randrange(2, 4)
+        names = [only] if only else rng.choices(_NAMES, _OFTEN, k=count)
         kinds: dict[str, Kind] = {}
         for name in names:
             forgets = any(kind.forgets for kind in kinds.values())
-            if not (KINDS[name].forgets and forgets):
+            # Of two long ones, the first would wait for what the second one needs.
+            rests = KINDS[name].often < 1 and len(kinds)
+            if not (KINDS[name].forgets and forgets) and not rests:
                 kinds[name] = KINDS[name]
         self.figures.disturbances.update(kinds.keys())
         bound = max(kind.bound_s for kind in kinds.values())

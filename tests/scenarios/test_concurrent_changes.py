@@ -12,7 +12,7 @@ from midoryu.packet.codec import decode
 from midoryu.topology.model import Put, Vport
 from tests.helpers import frames
 from tests.helpers.builder import Builder, cloud
-from tests.helpers.fabric import Fabric
+from tests.helpers.fabric import Fabric, Underlay
 from tests.scenarios.test_main_job import (
     DNAT,
     SERVER,
@@ -167,3 +167,31 @@ def test_who_leases_a_port_keeps_its_record_although_the_vm_moved_away() -> None
     fabric.start("node2")
     fabric.advance(2.5)
     assert len(fabric.records("node2")) == 1
+
+
+def phases(fabric: Fabric) -> set[str]:
+    names = ("node1", "node3", "node4")
+    return {record["phase"] for name in names for record in fabric.records(name)}
+
+
+def test_hosts_that_saw_no_reply_talk_nobody_out_of_it() -> None:
+    fabric = Fabric(cloud(), touch_interval_s=1.0)
+    fabric.advance(3.0)
+    lost: list[object] = []
+
+    def lose_first(packet: Underlay) -> bool:
+        is_it = (packet.source, packet.destination) == ("node1", "node3")
+        if not packet.is_state or not is_it or lost:
+            return False
+        lost.append(packet)
+        return True
+
+    fabric.drop = lose_first
+    fabric.send("provider/uplink1", client(1, "S"))
+    answer = from_vm(fabric.builder, 3, sport=80, dport=50000, flags="SA")
+    # The record comes as an answer and, a little later, as the repair: both are older.
+    fabric.send("web/vm3", answer)
+    fabric.advance(0.5)
+    assert phases(fabric) == {"tcp_established"}
+    fabric.advance(1.1)
+    assert phases(fabric) == {"tcp_established"}
