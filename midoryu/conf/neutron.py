@@ -59,15 +59,16 @@ OPTIONS: Final = [
     ),
     cfg.StrOpt(
         "active_gateways",
-        default="first",
+        default="all",
         choices=[
+            ("all", "all of them do, as ways to one segment"),
             ("first", "the first of a physical network's gateways carries its traffic"),
-            ("all", "all of them do, as one ingress set"),
         ],
-        help="Which gateways of a physical network carry traffic. With `all`, their "
-        "interfaces must not reach each other at layer 2 (a link each to a router of "
-        "its own): on one segment, broadcasts would circle. With `first`, the others "
-        "stand by until the list is changed.",
+        help="Which gateways of a physical network carry traffic. With `all`, what "
+        "goes to everybody passes one of them, and another one as soon as that dies; "
+        "other frames leave by the gateway where the sender runs, if it runs on one. "
+        "Switches out there see a router's MAC address at several of their ports by "
+        "turns. With `first`, the others stand by until the list is changed.",
     ),
     cfg.StrOpt(
         "bridge",

@@ -52,12 +52,16 @@ def network_items(
     if network.get("mtu"):
         columns["mtu"] = network["mtu"]
     items = [make_item("Network", columns)]
-    uplinks = [
-        _uplink(name, segment, host, holders=holders, up=all_active or not number)
-        for segment in segments
-        for number, host in enumerate(gateways.get(segment.physical_network, ()))
-    ]
-    return [*items, *_with_hosts(uplinks), *_ingress_set(name, uplinks)]
+    for number, segment in enumerate(segments):
+        hosts = gateways.get(segment.physical_network, ())
+        uplinks = [
+            _uplink(name, segment, host, holders=holders, up=all_active or not place)
+            for place, host in enumerate(hosts)
+        ]
+        # Ways of one set lead to one segment.
+        tail = f"-{segment.physical_network}.{segment.vlan}" if number else ""
+        items += [*_with_hosts(uplinks), *_ingress_set(name + tail, uplinks)]
+    return items
 
 
 def metadata_item(network: str) -> Item:
@@ -87,7 +91,8 @@ def physical_items(
         _uplink(name, segment, host, holders={}, up=all_active or not number)
         for number, host in enumerate(hosts)
     ]
-    return [make_item("Network", {"name": name}), *_with_hosts(uplinks)]
+    network = make_item("Network", {"name": name})
+    return [network, *_with_hosts(uplinks), *_ingress_set(name, uplinks)]
 
 
 def uplink_interface(physical_network: str, host: str) -> str:

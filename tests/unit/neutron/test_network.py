@@ -29,6 +29,28 @@ def test_flat_network_has_an_uplink_on_each_gateway_in_one_ingress_set() -> None
     assert items[-1].columns["ports"] == tuple(u.name for u in uplinks)
 
 
+def test_each_segment_has_a_set_of_its_own() -> None:
+    segments = [Segment("public"), Segment("public", 7)]
+    items = network_items(
+        NETWORK, segments=segments, gateways=GATEWAYS, holders=HOLDERS, all_active=True
+    )
+
+    groups = [item for item in items if item.table == "Port_Group"]
+    assert [str(one.columns["ports"]).count("uplink") for one in groups] == [2, 2]
+    assert groups[0].name == "neutron-n"
+    assert groups[1].name == "neutron-n-public.7"
+
+
+def test_interfaces_of_a_physical_network_are_ways_to_one_segment() -> None:
+    *_, last = physical_items("public", ["h1", "h2"], all_active=True)
+
+    assert last.table == "Port_Group"
+    assert last.columns["ports"] == (
+        "neutron-physical-public/uplink-public@h1",
+        "neutron-physical-public/uplink-public@h2",
+    )
+
+
 def test_first_gateway_carries_unless_all_shall() -> None:
     def up(**options: bool) -> list[object]:
         items = network_items(
