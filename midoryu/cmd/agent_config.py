@@ -84,6 +84,7 @@ def _build(conf: Any) -> AgentConfig:
             tunnel_type=conf.agent.tunnel_type,
             local_ip=conf.agent.local_ip,
             state_dscp=conf.flow_state.dscp,
+            cache_idle_ms=conf.agent.cache_idle_ms,
         ),
         nsdb=_nsdb(conf),
         underlay=underlay,

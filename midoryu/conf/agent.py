@@ -43,6 +43,17 @@ OPTIONS: Final = [
         ],
         help="Datapath of the bridge.",
     ),
+    cfg.IntOpt(
+        "cache_idle_ms",
+        default=500,
+        min=0,
+        max=60_000,
+        help="How long Open vSwitch's datapath caches a flow that it does not meet, in "
+        "milliseconds (other_config:max-idle, at least 500, 10000 by default), unless "
+        "it is set already; 0 leaves it alone. Each new connection has OVS go through "
+        "all that is cached: a large value costs connections per second, a small one a "
+        "look-up for packets that come less often.",
+    ),
     cfg.StrOpt(
         "ovsdb",
         default="unix:/run/openvswitch/db.sock",

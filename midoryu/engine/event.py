@@ -105,8 +105,6 @@ class FlowRemoved:
     """How long it stood."""
     packets: int
     """How many packets it saw."""
-    match_fields: int = 0
-    """Fields of its match, `packet.field` bits."""
 
 
 @dataclass(frozen=True, **SLOTS)

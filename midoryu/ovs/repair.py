@@ -17,6 +17,7 @@ from midoryu.ovs.settings import STATE_PORT, TUNNEL_PORT, OvsSettings
 
 INSTALLED_MARK: Final = "midoryu-installed"
 IFACE_ID: Final = "iface-id"
+_MAX_IDLE: Final = "max-idle"
 # How soon OVS finds that the agent hangs, and how long it waits between attempts.
 _OUT_OF_BAND: Final = ("disable-in-band", "true")
 _INACTIVITY_PROBE_MS: Final = 10_000
@@ -80,6 +81,7 @@ def repair_bridge(idl: Any, transaction: Any, settings: OvsSettings) -> None:
     roots = list(idl.tables["Open_vSwitch"].rows.values())
     if not roots:
         return
+    _bound_cache(roots[0], settings.cache_idle_ms)
     bridge = find_bridge(idl, settings.bridge)
     if bridge is None:
         # All at once: what a row just inserted holds cannot be added to.
@@ -100,6 +102,16 @@ def repair_bridge(idl: Any, transaction: Any, settings: OvsSettings) -> None:
     _put(bridge, "fail_mode", ["secure"])
     _put(bridge, "protocols", ["OpenFlow13"])
     _repair_controller(idl, transaction, bridge, settings)
+
+
+def _bound_cache(root: Any, idle_ms: int) -> None:
+    """Let OVS forget soon what it cached of connections that have ended.
+
+    Every flow that comes or goes has OVS look through its whole cache; what an operator
+    set stays.
+    """
+    if idle_ms and _MAX_IDLE not in root.other_config:
+        root.setkey("other_config", _MAX_IDLE, str(idle_ms))
 
 
 def mark_installed(idl: Any, bridge_name: str, iface_ids: Collection[str]) -> set[str]:

@@ -29,7 +29,7 @@ SCHEMA: Final[dict[str, Any]] = {
     "version": "8.0.0",
     "tables": {
         "Open_vSwitch": {
-            "columns": {"bridges": _rows("Bridge")},
+            "columns": {"bridges": _rows("Bridge"), "other_config": _MAP},
             "isRoot": True,
         },
         "Bridge": {

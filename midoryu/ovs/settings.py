@@ -33,3 +33,5 @@ class OvsSettings:
     """Tunnel endpoint of this host."""
     state_dscp: int
     """DSCP of flow state in the underlay, 0..63."""
+    cache_idle_ms: int = 0
+    """How long the datapath caches what it does not meet; 0 leaves it to OVS."""

@@ -131,7 +131,8 @@ def test_the_bridge_is_as_the_settings_say(host: AgentHost) -> None:
 def test_base_flows_stand(host: AgentHost) -> None:
     flows = host.flows()
 
-    assert flows.count("actions=drop") == len(pipeline.TABLE_NAMES)
+    by_flags = 2  # one each of IPv4 and IPv6
+    assert flows.count("actions=drop") == len(pipeline.TABLE_NAMES) + by_flags
     assert "goto_table:20" in flows
     assert "CONTROLLER:65535" in flows
 
@@ -287,7 +288,6 @@ def test_a_flow_that_idles_out_is_told(host: AgentHost) -> None:
     )[0]
 
     assert (removed.reason, removed.idle_timeout_s) == (pipeline.REMOVED_IDLE, 1)
-    assert removed.match_fields == value.match.fields
     assert removed.duration_s >= 1
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from midoryu.ovs.repair import errors_of, ofport_by_iface_id
+import pytest
+
+from midoryu.ovs.repair import _bound_cache, errors_of, ofport_by_iface_id
 
 
 def interface(name: str, iface_id: str = "", ofport: int = 0, error: str = ""):
@@ -52,3 +54,28 @@ def test_a_tunnel_port_that_ovs_cannot_make_is_told() -> None:
     rows = [interface("mr-gre", error="no such device"), interface("tap", error="x")]
 
     assert errors_of(rows) == ["OVS could not make mr-gre: no such device"]
+
+
+@pytest.mark.parametrize(
+    ("other_config", "idle_ms", "expected"),
+    [
+        ({}, 500, {"max-idle": "500"}),
+        ({"max-idle": "10000"}, 500, {"max-idle": "10000"}),
+        ({"n-handler-threads": "2"}, 0, {"n-handler-threads": "2"}),
+    ],
+    ids=["nobody set it", "an operator did", "left to OVS"],
+)
+def test_what_an_operator_set_for_the_cache_stays(
+    other_config: dict[str, str], idle_ms: int, expected: dict[str, str]
+) -> None:
+    class Root:
+        def __init__(self) -> None:
+            self.other_config = dict(other_config)
+
+        def setkey(self, _: str, key: str, value: str) -> None:
+            self.other_config[key] = value
+
+    root = Root()
+    _bound_cache(root, idle_ms)
+
+    assert root.other_config == expected
