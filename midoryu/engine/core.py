@@ -154,6 +154,8 @@ class Core:
         """When to judge them."""
         self.to_touch: list[int] = []
         """Records in use that peers are still to be told of, in this sweep."""
+        self.unheld: set[int] = set()
+        """Records that packets used without a flow, since peers were told last."""
         self.touch_step = 0
         """How many of them are told of at once."""
         self.sweep = 0

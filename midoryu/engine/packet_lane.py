@@ -457,8 +457,10 @@ def _carry_out(
         shared = simulation.template.tags if simulation.template else frozenset()
         returns = _returns(simulation)
         _install(core, Entry(flow, tags, connection, returns, shared), effects)
+    elif connection and simulation.packet.embedded is None:
+        core.unheld.add(connection)
     if not outputs.actions:
-        return
+        return None
     core.counters["packets out"] += 1
     if installable:
         frame = simulation.packet.frame

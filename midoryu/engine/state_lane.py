@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import filterfalse
 from typing import Final, Union
 
 from midoryu.engine import balancing, block_exceptions, memory, versions
@@ -296,12 +297,15 @@ def sync(core: Core, peer: int, effects: Effects, now: float) -> None:
 
 
 def touch_held(core: Core, effects: Effects, now: float) -> None:
-    """Begin to tell peers and the journal which records flows of this host serve.
+    """Begin to tell peers and the journal which records this host uses.
 
-    A host with many flows does it bit by bit (`touch_some`), or packets would wait.
+    Flows serve them, or packets for which no flow can stand (masqueraded pings). A host
+    with many flows does it bit by bit (`touch_some`), or packets would wait.
     """
     core.sweep += 1
     core.to_touch = core.connections.held()
+    core.to_touch += filterfalse(core.connections.is_held, core.unheld)
+    core.unheld.clear()
     steps = core.config.touch_interval_s / 2 / TOUCH_PAUSE_S
     core.touch_step = max(_TOUCH_AT_LEAST, math.ceil(len(core.to_touch) / steps))
     touch_some(core, effects, now)
@@ -315,7 +319,9 @@ def touch_some(core: Core, effects: Effects, now: float) -> None:
     del core.to_touch[-core.touch_step :]
     by_peers: dict[frozenset[int], list[Connection]] = {}
     for connection_id in some:
-        connection = core.connections.touch(connection_id, now)
+        if core.connections.is_held(connection_id):
+            core.connections.touch(connection_id, now)
+        connection = core.connections.get(connection_id)
         if connection is None:
             continue
         memory.refresh(core, connection, core.sweep, effects, now)

@@ -179,6 +179,43 @@ class ConnectionTable:
         self._queue(connection)
         return keys + self._watched.note(connection) if self._watched else keys
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether no key is claimed by two records, and no vport is watched."""
+        return not (self._narrow or self._exact or self._watched)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a record more would drop none."""
+        return len(self._records) < self._max
+
+    def may_find(self, code: int) -> bool:
+        """Tell whether a key of these ends may lead to a record.
+
+        Args:
+            code: low 60 bits of the hash of a key without its device; only where the
+                table is plain.
+        """
+        return code in self._index
+
+    def insert_fresh(self, connection: Connection, forward: int, back: int) -> None:
+        """Take a record that is new, and whose keys nobody claims.
+
+        The table is plain and has room. The record translates its source at most.
+
+        Args:
+            connection: the record.
+            forward: code of its forward keys (see `may_find`).
+            back: code of its return keys.
+        """
+        self._records[connection.id] = connection
+        self._intern(connection)
+        index = self._index
+        index[forward] = index[back] = connection
+        if connection.phase in UNREPLIED:
+            self._enter_unreplied(connection)
+        self._queue(connection)
+
     def touch(
         self, connection_id: int, now: float, phase: Phase | None = None
     ) -> Connection | None:
@@ -202,6 +239,10 @@ class ConnectionTable:
     def hold(self, connection_id: int) -> None:
         """Count one more installed flow; a held record does not expire."""
         self._holds[connection_id] = self._holds.get(connection_id, 0) + 1
+
+    def hold_fresh(self, connection_id: int, count: int) -> None:
+        """Count the installed flows of a record that had none."""
+        self._holds[connection_id] = count
 
     def release(self, connection_id: int, now: float) -> None:
         """Count one installed flow less, last used at `now`."""
@@ -329,9 +370,9 @@ class ConnectionTable:
 
         A reply that overtook the record of its connection was taken for the beginning
         of another one: the record that expected it has the key. A client that uses its
-        port again is known by the translation that it has now: the record in use later
-        has the key. Where each is the other's reply, and in all other cases, the lower
-        id has it.
+        port again is known by the translation that it has now, and a translation by the
+        client that has it now: the record in use later has the key. Where each is the
+        other's reply, and in all other cases, the lower id has it.
         """
         if connection.id == other.id:
             return True
@@ -340,7 +381,7 @@ class ConnectionTable:
         if mine is not others and not _mirror(connection, other):
             return mine is Direction.RETURN
         pause_s = connection.last_used - other.last_used
-        if abs(pause_s) >= _REUSE_S and _final(connection) != _final(other):
+        if abs(pause_s) >= _REUSE_S and _ends(connection) != _ends(other):
             return pause_s > 0
         return connection.id < other.id
 
@@ -469,6 +510,11 @@ def _mirror(one: Connection, other: Connection) -> bool:
         reverse(_final(one)) == other.original
         and reverse(_final(other)) == one.original
     )
+
+
+def _ends(connection: Connection) -> tuple[FourTuple, FourTuple]:
+    """Return how a connection looks at both ends."""
+    return connection.original, _final(connection)
 
 
 def _final(connection: Connection) -> FourTuple:

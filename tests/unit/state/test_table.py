@@ -366,14 +366,15 @@ def test_a_copy_of_a_queued_record_under_a_new_id_ages_too() -> None:
 
 @pytest.mark.parametrize("later_first", [False, True])
 @pytest.mark.parametrize("later_id", [1, 3])
-def test_a_port_used_again_belongs_to_the_later_connection(
-    later_id: int, later_first: bool
+@pytest.mark.parametrize("what", ["client port", "translation"])
+def test_what_is_used_again_belongs_to_the_later_connection(
+    what: str, later_id: int, later_first: bool
 ) -> None:
-    def used(id_: int, port: int, last_used: float) -> Connection:
+    def used(id_: int, client: int, port: int, last_used: float) -> Connection:
         return Connection(
             id=id_,
             ip_proto=6,
-            original=(10, 20, 40003, 80),
+            original=(client, 20, 40003, 80),
             ingress_device=1,
             ingress_vport=2,
             egress_device=3,
@@ -384,12 +385,17 @@ def test_a_port_used_again_belongs_to_the_later_connection(
             last_used=last_used,
         )
 
-    earlier, later = used(2, 6400, 100.0), used(later_id, 6401, 103.0)
+    keys = {
+        "client port": ((10, 6401), (1, 6, 10, 20, 40003, 80)),
+        "translation": ((11, 6400), (3, 6, 20, 30, 80, 6400)),
+    }
+    ends, key = keys[what]
+    earlier, later = used(2, 10, 6400, 100.0), used(later_id, *ends, 103.0)
     table = ConnectionTable()
     for one in (later, earlier) if later_first else (earlier, later):
         table.insert(one, 104.0)
 
-    hit = table.find((1, 6, 10, 20, 40003, 80))
+    hit = table.find(key)
 
     assert hit is not None
     assert hit.connection is later
