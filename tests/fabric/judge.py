@@ -59,10 +59,22 @@ def disagreement(cloud: Cloud, traffic: Traffic) -> str:
         if found is None and talk.ip_proto in QUERY:
             # Without a port to choose, all echoes between two addresses are one.
             found = by_key.get((talk.ip_proto, *ends, 0))
-        text = _compare(talk, found or {}, known.keys())
+        found = _used_since(found or {}, now - talk.opened_at)
+        text = _compare(talk, found, known.keys())
         if text:
             return f"{text}: {traffic.describe(talk)}"
     return ""
+
+
+def _used_since(
+    found: dict[str, dict[str, Any]], age_s: float
+) -> dict[str, dict[str, Any]]:
+    """Leave out what the client's earlier use of its port left at some hosts."""
+    return {
+        id_: by_host
+        for id_, by_host in found.items()
+        if any(record["idle_s"] <= age_s for record in by_host.values())
+    }
 
 
 def _compare(talk: Talk, found: dict[str, dict[str, Any]], alive: Any) -> str:

@@ -45,14 +45,7 @@ class TimedSwitch(FakeSwitch):
             self._remove(one)
             reason = pipeline.REMOVED_IDLE if idle else pipeline.REMOVED_HARD
             gone.append(
-                FlowRemoved(
-                    one.cookie,
-                    reason,
-                    clock.idle_s,
-                    age,
-                    clock.packets,
-                    one.match.fields,
-                )
+                FlowRemoved(one.cookie, reason, clock.idle_s, age, clock.packets)
             )
         return gone
 
