@@ -9,7 +9,7 @@ whether a port binds; `worker` tells Neutron what the hosts report.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from neutron.db import provisioning_blocks
@@ -26,6 +26,7 @@ from midoryu.neutron import unit as units
 from midoryu.neutron.binding import Binder
 from midoryu.neutron.events import Callbacks
 from midoryu.neutron.extensions import ML2_EXTENSIONS
+from midoryu.neutron.migrating import named_target
 from midoryu.neutron.port import ROUTER_OWNERS
 from midoryu.neutron.qos_driver import QosDriver
 from midoryu.neutron.source import Source
@@ -48,12 +49,6 @@ def gateways_of(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
         physical_network, _, host = entry.partition(":")
         found[physical_network] = (*found.get(physical_network, ()), host)
     return found
-
-
-def migration_target(port: Mapping[str, Any]) -> str:
-    """Return where Nova says that a port's instance goes, "" for nowhere."""
-    profile = port.get(portbindings.PROFILE) or {}
-    return str(profile.get("migrating_to") or "")
 
 
 def make_synchronizer() -> Synchronizer:
@@ -169,13 +164,11 @@ class MidoryuMechanismDriver(api.MechanismDriver):
         self._flush(context)
 
     def update_port_postcommit(self, context: Any) -> None:
-        """Write it, and tell Nova if an instance is about to come to another host."""
+        """Write it; tell Nova if it waits for a host where all is ready already."""
         self._flush(context)
-        target = migration_target(context.current)
-        if target and target != migration_target(context.original or {}):
-            status.tell_nova_of_migration(
-                context._plugin_context.elevated(), context.current["id"], target
-            )
+        port, target = context.current, named_target(context.current)
+        if target and target != named_target(context.original or {}):
+            status.tell_if_ready(self.sync.store, port["id"], target)
 
     def delete_port_postcommit(self, context: Any) -> None:
         """Write it."""

@@ -45,6 +45,7 @@ def port_items(
     stateful: bool = True,
     sub_port: Union[SubPort, None] = None,
     has_limits: Callable[[str], bool] = lambda _: True,
+    migrating_to: str = "",
 ) -> list[Item]:
     """Make the rows of a port; none for a router's.
 
@@ -53,6 +54,7 @@ def port_items(
         stateful: whether one of its security groups is.
         sub_port: its place in a trunk, if it has one.
         has_limits: whether a QoS policy has rules that midoryu knows.
+        migrating_to: host that its instance moves to, "" for none.
     """
     owner = port.get("device_owner") or ""
     if owner in ROUTER_OWNERS or owner == FLOATING_OWNER:
@@ -80,6 +82,9 @@ def port_items(
     if host:
         columns["host"] = host
         items.append(make_item("Host", {"name": host}))
+    if host and migrating_to not in ("", host):
+        columns["migrating_to"] = migrating_to
+        items.append(make_item("Host", {"name": migrating_to}))
     if port.get("port_security_enabled", True) and not _is_trusted(owner):
         columns["port_security"] = True
         columns["allowed"] = allowed_sources(port)

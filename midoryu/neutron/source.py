@@ -28,6 +28,7 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 
 from midoryu.neutron import unit as units
+from midoryu.neutron.migrating import migration_target
 from midoryu.neutron.network import (
     Segment,
     metadata_item,
@@ -140,6 +141,7 @@ class Source:
             stateful=_any_stateful(context, groups),
             sub_port=_sub_port(context, ident),
             has_limits=lambda policy: bool(self._policy(context, policy)),
+            migrating_to=migration_target(context, port),
         )
 
     def _security_group(self, context: Any, ident: str) -> list[Item]:

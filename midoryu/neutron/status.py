@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from neutron.db import models_v2, provisioning_blocks
 from neutron.plugins.ml2 import db as ml2_db
@@ -19,6 +19,7 @@ from neutron_lib.callbacks import resources
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 
+from midoryu.errors import NsdbError
 from midoryu.neutron.label import UNIT_KEY
 from midoryu.neutron.store import Store
 
@@ -30,7 +31,8 @@ class StatusWatcher:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._host_by_port: Union[dict[str, str], None] = None
+        self._host_by_port: Union[dict[str, Place], None] = None
+        self._ready: frozenset[tuple[str, str]] = frozenset()
 
     def run(self) -> None:
         """Look once.
@@ -38,27 +40,49 @@ class StatusWatcher:
         Raises:
             NsdbError: the NSDB cannot be reached.
         """
-        now: dict[str, str] = self._store.read(lambda tables, _: ports_up(tables))
+        now, ready = self._store.read(
+            lambda tables, _: (ports_up(tables), ports_ready(tables))
+        )
         before = self._host_by_port
-        if now == before:
+        if now == before and ready == self._ready:
             return
         context = neutron_context.get_admin_context()
+        for port, host in sorted(ready - self._ready):
+            tell_nova_of_migration(context, port, host)
+        self._ready = ready
         if before is None:
-            before = dict.fromkeys(_active_ports(context), "")
-        for port, host in now.items():
-            if before.get(port) != host:
-                set_up(context, port, host)
+            before = dict.fromkeys(_active_ports(context), Place("", False))
+        for port, place in now.items():
+            if before.get(port) != place:
+                set_up(context, port, place.host)
         for port in before.keys() - now.keys():
             set_down(context, port)
         self._host_by_port = now
 
 
-def ports_up(tables: Mapping[str, Any]) -> dict[str, str]:
+class Place(NamedTuple):
+    """Where a port is up."""
+
+    host: str
+    is_early: bool
+    """It is not bound there yet."""
+
+
+def ports_ready(tables: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return ports and the hosts that are ready for them, and shut."""
+    return frozenset(
+        (row.port.interface_id, row.host.name)
+        for row in tables["Port_Ready"].rows.values()
+        if UNIT_KEY in row.port.external_ids
+    )
+
+
+def ports_up(tables: Mapping[str, Any]) -> dict[str, Place]:
     """Return the hosts where ports are up, by Neutron's port id."""
     found = {}
     for row in tables["Port_Status"].rows.values():
         if row.up and UNIT_KEY in row.port.external_ids:
-            found[row.port.interface_id] = row.host.name
+            found[row.port.interface_id] = Place(row.host.name, row.early)
     return found
 
 
@@ -67,10 +91,8 @@ def set_up(context: Any, port: str, host: str) -> None:
     row = ml2_db.get_port(context, port)
     if not row:
         return
-    active = _active_host(context, port)
-    if active != host:
-        tell_nova_of_migration(context, port, host)
-        return
+    if _active_host(context, port) != host:
+        return  # its instance spoke before the binding was activated
     LOG.info("port %s is up at %s", port, host)
     provisioning_blocks.provisioning_complete(
         context, port, resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
@@ -113,6 +135,20 @@ def _active_ports(context: Any) -> list[str]:
             binding.vif_type == "ovs",
         )
         return [row.id for row in query]
+
+
+def tell_if_ready(store: Store, port: str, host: str) -> None:
+    """Tell Nova that a port is wired where its instance will be, if it is already.
+
+    Else the watcher does, once it is.
+    """
+    try:
+        ready = store.read(lambda tables, _: ports_ready(tables))
+    except NsdbError as problem:
+        LOG.debug("port %s may come up later: %s", port, problem)
+        return
+    if (port, host) in ready:
+        tell_nova_of_migration(neutron_context.get_admin_context(), port, host)
 
 
 def tell_nova_of_migration(context: Any, port: str, host: str) -> None:

@@ -21,6 +21,7 @@ from oslo_config import cfg
 from midoryu.errors import NsdbError
 from midoryu.neutron import journal
 from midoryu.neutron.agents import AgentReporter
+from midoryu.neutron.migrating import MigrationWatcher
 from midoryu.neutron.status import StatusWatcher
 from midoryu.neutron.sync import Synchronizer
 
@@ -28,6 +29,8 @@ LOG = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.2
 """Between two looks at what agents wrote."""
+_MIGRATIONS_S: Final = 0.5
+"""Between two looks for inactive bindings."""
 _AGENTS_S: Final = 20.0
 """Between two reports of agents; Neutron holds one for dead after 75 s."""
 
@@ -66,8 +69,10 @@ class MaintenanceWorker(worker.BaseWorker):
     def _run(self) -> None:
         conf = cfg.CONF.midoryu
         watcher, reporter = StatusWatcher(self._sync.store), AgentReporter()
+        migrations = MigrationWatcher()
         jobs: list[tuple[float, Callable[[], None]]] = [
             (_TICK_S, watcher.run),
+            (_MIGRATIONS_S, lambda: migrations.run(self._sync)),
             (_AGENTS_S, lambda: reporter.run(self._sync.store)),
             (conf.maintenance_interval_s, self._write_what_is_left),
             (conf.check_interval_s or float("inf"), self._compare),

@@ -49,6 +49,9 @@ lock_path = {directory}/locks
 driver = noop
 [quotas]
 quota_router = -1
+[nova]
+auth_type = none
+endpoint = {nova_url}
 """
 _ML2 = """\
 [ml2]
@@ -96,7 +99,7 @@ class Cloud:
         nsdb: str,
         *,
         gateways: str = "",
-        nova: bool = False,
+        nova: str = "",
         check_interval_s: int = 0,
     ) -> None:
         self.directory = directory
@@ -114,7 +117,7 @@ class Cloud:
         (directory / "api-paste.ini").write_text(paste)
         self._socket = directory / "mariadb.sock"
         self.database = f"mysql+pymysql://root@/neutron?unix_socket={self._socket}"
-        self._nova = str(nova).lower()
+        self._nova = nova
         (directory / "ml2_conf.ini").write_text(
             _ML2.format(nsdb=nsdb, gateways=gateways, check_interval_s=check_interval_s)
         )
@@ -222,7 +225,8 @@ class Cloud:
                 directory=self.directory,
                 name=name,
                 plugins=PLUGINS,
-                nova=self._nova,
+                nova=str(bool(self._nova)).lower(),
+                nova_url=self._nova,
                 database=self.database,
             )
         )

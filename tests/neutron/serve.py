@@ -50,8 +50,14 @@ def main() -> None:
     port = int(sys.argv[1])
     # Neutron parses the arguments, which are not its own.
     sys.argv[1:] = []
+    from neutron import policy
     from neutron.wsgi import api
+    from neutron_lib.policy import _engine
 
+    # Both make their enforcer with the first request that needs one, and another thread
+    # finds it without rules meanwhile: 403. uwsgi's processes have one thread each.
+    policy.init()
+    _engine.init()
     marker = os.environ.get("MIDORYU_TEST_DIE_BEFORE_WRITE")
     if marker:
         die_before_write(marker)

@@ -21,6 +21,7 @@ from oslo_config import cfg
 
 from midoryu.conf import neutron as options
 from midoryu.neutron import binding
+from midoryu.neutron.migrating import MigrationWatcher
 from midoryu.neutron.store import Index
 from midoryu.neutron.sync import Synchronizer
 from midoryu.neutron.writer import difference, write
@@ -95,6 +96,8 @@ class WithNsdb:
         sync = self.sync
         try:
             context = neutron_context.get_admin_context()
+            # What the worker does for bindings, of which nobody tells.
+            MigrationWatcher().run(sync)
             sync.flush(context)
             left = [
                 f"{c.item.id} {c.columns}"

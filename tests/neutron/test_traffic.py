@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ from typing import Any, Union
 
 import pytest
 
-from midoryu.lab.error import LabError
 from midoryu.lab.lab import Lab
-from tests.functional.lab_tools import echo, opened, pings
+from tests.functional.lab_tools import echo, pings
 from tests.functional.lab_tools import wait as holds
 from tests.neutron.cloud import Cloud, running, wait
 
@@ -165,8 +163,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Lab(lab_file(), name="ntraffic") as lab:
         directory = tmp_path_factory.mktemp("cloud")
-        options = {"gateways": "public:g1", "nova": False}
-        with running(directory, lab.nsdb.remote, **options) as cloud:
+        with running(directory, lab.nsdb.remote, gateways="public:g1") as cloud:
             found = World(lab, cloud)
             found.build()
             wait(lambda: all(found.status(n) == "ACTIVE" for n in ADDRESSES))
@@ -317,48 +314,3 @@ def test_instance_gets_its_metadata_signed_for_nova(
         nova.kill()
         assert proxy.wait(timeout=20) == 0
     assert "mrm" not in lab.host("n1").ovs_vsctl("list-ports", "br-int")
-
-
-def test_connection_survives_a_live_migration(world: World) -> None:
-    """The order of calls is Nova's: bind, plug, move, activate, unplug, unbind."""
-    lab, port = world.lab, world.ports["a1"]
-    url = f"/ports/{port.id}/bindings"
-    _make_spare(lab)
-    with opened(lab, "a1", "tcp", ADDRESSES["a2"]) as session:
-        assert session.exchange().ok
-
-        answer = world.admin.post(url, json={"binding": {"host": "g1"}})
-        assert answer.json()["binding"]["vif_type"] == "ovs"
-        world.plug("a1", "g1", "spare")
-        assert session.exchange().ok
-        _switch(lab)
-        assert world.admin.put(f"{url}/g1/activate").status_code == 200
-        world.plug("a1", "n1", world.device("a1"), "unplug")
-        assert world.admin.delete(f"{url}/n1").status_code == 204
-
-        wait(lambda: world.admin.get_port(port.id).binding_host_id == "g1")
-        wait(lambda: world.status("a1") == "ACTIVE")
-        assert session.exchange().ok
-    assert pings(lab, "a1", ADDRESSES["a3"]) == 3
-
-
-def _make_spare(lab: Lab) -> None:
-    """Give a1 a second place to run at: an interface with its MAC at g1."""
-    vm = lab.namespace("a1")
-    peer = f"type veth peer name eth1 address {MACS['a1']} netns {vm}"
-    lab.exec("g1", f"ip link add spare {peer}")
-    for node, name in (("g1", "spare"), ("a1", "eth1")):
-        lab.exec(node, f"ip link set dev {name} up")
-        lab.exec(node, f"ip link set dev {name} mtu 1458")
-        with contextlib.suppress(LabError):
-            lab.exec(node, f"ethtool -K {name} tx off")
-
-
-def _switch(lab: Lab) -> None:
-    """Let a1 go on at g1, and announce itself as a hypervisor would."""
-    address = f"{ADDRESSES['a1']}/24"
-    script = (
-        f"ip address del {address} dev eth0; ip address add {address} dev eth1; "
-        "ip route replace default via 10.0.0.1 dev eth1"
-    )
-    lab.exec("a1", ["sh", "-c", script])

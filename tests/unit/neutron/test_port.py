@@ -41,6 +41,20 @@ def test_port_has_what_os_vif_will_name() -> None:
     assert found.columns["host"] == "h1"
 
 
+@pytest.mark.parametrize("target", ["", "h1"])
+def test_port_that_goes_nowhere_has_no_second_host(target: str) -> None:
+    found = row(port_items(port(**{"binding:host_id": "h1"}), migrating_to=target))
+
+    assert not found.columns["migrating_to"]
+
+
+def test_port_that_migrates_has_a_second_host() -> None:
+    items = port_items(port(**{"binding:host_id": "h1"}), migrating_to="h2")
+
+    assert row(items).columns["migrating_to"] == "h2"
+    assert {item.name for item in items if item.table == "Host"} == {"h1", "h2"}
+
+
 def test_secure_port_has_chains_for_both_ways() -> None:
     items = port_items(port())
 
