@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from midoryu.errors import DecodeError
 from midoryu.packet.address import (
     MAC_BROADCAST,
     is_group_mac,
@@ -19,6 +20,7 @@ from midoryu.packet.address import (
     solicited_node,
 )
 from midoryu.packet.checksum import internet_checksum, transport_checksum
+from midoryu.packet.fragment import read_fragment
 from midoryu.packet.icmp import ICMP_ERRORS, ICMPV6_REDIRECT
 from midoryu.packet.packet import Packet
 from midoryu.packet.protocol import (
@@ -38,6 +40,7 @@ from midoryu.packet.protocol import (
     ICMPV6_ECHO_REQUEST,
     ND_ADVERTISEMENT,
     ND_SOLICITATION,
+    SCTP,
     TCP,
     TCP_ACK,
     TCP_FIN,
@@ -153,18 +156,31 @@ def unsolicited_advertisement(mac: int, ip: int) -> bytes:
 def may_send_error(packet: Packet) -> bool:
     """Tell whether an ICMP error may be sent about a packet.
 
-    Never about an ICMP error, a packet sent to many, a later fragment or a source that
-    is no single host. Two things are left to the caller: a subnet's own broadcast
+    Never about an ICMP error, a packet sent to many, a later fragment of IPv4 or a
+    source that is no single host; nor about a later fragment of IPv6 that may be one of
+    an ICMPv6 error. Two things are left to the caller: a subnet's own broadcast
     address, and that "packet too big" may answer an IPv6 multicast packet.
 
     Source: RFC 1812, section 4.3.2.7; RFC 4443, section 2.4(e).
     """
     headers = packet.headers
-    if packet.eth_type not in (ETH_IPV4, ETH_IPV6) or packet.ip_frag == FRAG_LATER:
+    if packet.eth_type not in (ETH_IPV4, ETH_IPV6):
+        return False
+    if packet.ip_frag == FRAG_LATER and not _is_plain_later(packet):
         return False
     if is_group_mac(headers.eth_dst) or is_multicast_ip(headers.ip_dst):
         return False
     return not _is_error(packet) and _is_one_host(headers.ip_src)
+
+
+def _is_plain_later(packet: Packet) -> bool:
+    """Tell whether a later fragment is one of IPv6, and of no ICMPv6 message."""
+    if packet.eth_type == ETH_IPV4:
+        return False
+    try:
+        return read_fragment(packet).ip_proto in (TCP, UDP, SCTP)
+    except DecodeError:
+        return False
 
 
 def _is_error(packet: Packet) -> bool:

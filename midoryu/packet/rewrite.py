@@ -56,8 +56,8 @@ def rewrite(
     """Return the packet's frame with new headers and, in an ICMP error, a new quote.
 
     The address family and the protocol stay as they are. New ports in the first
-    fragment of an SCTP packet make a checksum that is as wrong as the one OVS makes: a
-    right one needs the whole packet.
+    fragment of an SCTP packet make a wrong checksum: a right one needs the whole packet
+    (`simulation` lets none of these pass).
 
     Raises:
         ValueError: a new quote for a packet that quotes nothing.

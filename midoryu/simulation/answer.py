@@ -12,6 +12,7 @@ from typing import Final
 
 from midoryu.packet import build, field, protocol
 from midoryu.packet.address import is_group_mac, is_v4
+from midoryu.packet.packet import Packet
 from midoryu.simulation.neighbor import source_address
 from midoryu.simulation.outcome import Consumed, Drop, Outcome, Reason
 from midoryu.simulation.walk import Walk
@@ -61,7 +62,7 @@ def complain(
             packet,
             mac_src=vport.mac,
             mac_dst=packet.headers.eth_src,
-            ip_src=source_address(vport, packet.headers.ip_src),
+            ip_src=_speaker(walk, vport, packet, complaint),
             icmp_type=type4 if v4 else type6,
             code=code4 if v4 else code6,
             mtu=mtu,
@@ -70,6 +71,22 @@ def complain(
     if walk.steps is not None:
         walk.note(walk.world.topology.vport_name(vport.key), "icmp", complaint.name)
     return Consumed(reason)
+
+
+def _speaker(walk: Walk, vport: Vport, packet: Packet, complaint: Complaint) -> int:
+    """Return the address that a router complains with.
+
+    What was sent to one of its own addresses (a port of a VIP, too) is answered from
+    there, all else from the link's.
+
+    Source: RFC 4443, section 2.2; RFC 1122, section 3.2.1.3; RFC 1812, section 4.3.2.4.
+    """
+    asked = packet.headers.ip_dst
+    router = walk.world.topology.router(vport.device)
+    own = router is not None and asked in router.local
+    if own or complaint is Complaint.PORT_UNREACHABLE:
+        return asked
+    return source_address(vport, packet.headers.ip_src)
 
 
 def refuse(walk: Walk, vport: Vport, reason: Reason) -> Outcome:

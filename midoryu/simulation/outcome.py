@@ -58,6 +58,7 @@ class Reason(Enum):
     LOCAL = "delivered to a router's own address"
     PROBE = "the answer to a health probe"
     ANSWERED = "answered by a virtual device"
+    SCTP_FRAGMENT = "a fragment of SCTP with a new port: the checksum needs the whole"
     COPY = "a copy of what comes by another way to its segment"
     BAD_REQUEST = "a request to a service that makes no sense"
 

@@ -88,6 +88,8 @@ def simulate(
         # No translation that is made now is the one that its connection has.
         outcome, walk.judged = Drop(Reason.NO_BINDING), True
         walk.emissions.clear()
+    if walk.packet.ip_frag and _is_unsummable(walk, outcome):
+        outcome = ErrorDrop(Reason.SCTP_FRAGMENT)
     connection = _connection(walk, outcome, egress_device)
     if connection is not None and walk.hit is None and not world.connections.admit(now):
         outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
@@ -123,6 +125,18 @@ def _is_stray(walk: Walk, outcome: Outcome) -> bool:
         and not walk.is_beginning
         and any(one.kind is TranslationKind.SOURCE for one in walk.translations)
     )
+
+
+def _is_unsummable(walk: Walk, outcome: Outcome) -> bool:
+    """Tell whether a fragment of SCTP leaves with another port.
+
+    Its checksum covers the whole packet, and no incremental update makes it right
+    (RFC 9260, appendix A).
+    """
+    if walk.packet.ip_proto != protocol.SCTP or not isinstance(outcome, Forward):
+        return False
+    old, new = walk.packet.headers, walk.headers
+    return (old.l4_src, old.l4_dst) != (new.l4_src, new.l4_dst)
 
 
 def simulate_emission(

@@ -130,6 +130,12 @@ def later_fragment() -> bytes:
     return frames.ethernet(frames.fragment(body, fragsize=104)[1])
 
 
+def later_ipv6_fragment(proto: int) -> bytes:
+    header = frames.IPv6ExtHdrFragment(nh=proto, offset=20, m=0, id=7)
+    body = frames.IPv6(src="fd00::1", dst="fd00::2") / header / frames.Raw(bytes(64))
+    return frames.ethernet(body)
+
+
 QUOTE = frames.tcp()[14:]
 SILENT = {
     "an ICMP error": frames.icmp_error(QUOTE),
@@ -142,6 +148,7 @@ SILENT = {
     "a multicast packet": frames.udp(dst="224.0.0.5"),
     "an IPv6 multicast packet": frames.udp("fd00::1", "ff02::5"),
     "a later fragment": later_fragment(),
+    "a later fragment of ICMPv6": later_ipv6_fragment(58),
     "source zero": frames.udp("0.0.0.0"),
     "source loopback": frames.udp("127.0.0.1"),
     "source class E": frames.udp("240.0.0.1"),
@@ -163,7 +170,9 @@ def test_no_error_is_sent_about(frame: bytes) -> None:
         frames.tcp("fd00::1", "fd00::2"),
         frames.icmp_echo(),
         frames.icmp6_echo(),
+        later_ipv6_fragment(17),
     ],
+    ids=["IPv4", "IPv6", "echo", "IPv6 echo", "a later IPv6 fragment"],
 )
 def test_an_error_may_be_sent_about_ordinary_packets(frame: bytes) -> None:
     assert build.may_send_error(decode(frame)) is True

@@ -144,7 +144,21 @@ def test_udp_to_a_router_address_finds_no_port(family: Family) -> None:
     simulation = overlay.send("a/vm1", frame)
 
     assert simulation.outcome == Consumed(Reason.LOCAL)
-    check_error(overlay, family, simulation, PORT, frame[14:])
+    # From the address that was asked, not from the link's.
+    check_error(overlay, family, simulation, PORT, frame[14:], family.ip(2, 1))
+
+
+@FAMILIES
+def test_a_vip_without_members_says_so_itself(family: Family) -> None:
+    b, vip = two_networks(family), family.nat_ip(80)
+    b.balancer("shop", "r", [f"[{vip}]:53/17" if family.is_v6 else f"{vip}:53/17"], ())
+    overlay = Overlay(b)
+    frame = udp(overlay, family, vip, dport=53)
+
+    simulation = overlay.send("a/vm1", frame)
+
+    assert simulation.outcome == Consumed(Reason.NO_MEMBER)
+    check_error(overlay, family, simulation, PORT, frame[14:], vip)
 
 
 @FAMILIES

@@ -260,3 +260,31 @@ def test_vport_without_its_device_is_broken_and_waits_for_it() -> None:
     assert simulation.outcome == ErrorDrop(Reason.BROKEN)
     later = model.Network(overlay.key("nowhere"), "nowhere")
     assert overlay.change(later) & simulation.tags
+
+
+@FAMILIES
+def test_a_fragment_of_sctp_keeps_its_ports_or_goes_nowhere(family: Family) -> None:
+    b, vip = two_networks(family), family.nat_ip(80)
+    endpoint = f"[{vip}]:2000/132" if family.is_v6 else f"{vip}:2000/132"
+    member = family.ip(2, 12)
+    b.balancer(
+        "s", "r", [endpoint], [f"[{member}]:2001" if family.is_v6 else f"{member}:2001"]
+    )
+    b.floating("r", family.nat_ip(81), member)
+    overlay = Overlay(b)
+
+    def first(target: str) -> Simulation:
+        body = frames.ip(family.ip(1, 11), target, proto=132)
+        if family.is_v6:
+            body = frames.IPv6(src=family.ip(1, 11), dst=target)
+            body /= frames.IPv6ExtHdrFragment(nh=132, m=1, id=7)
+        else:
+            body.flags = "MF"
+        sctp = frames.SCTP(sport=1000, dport=2000) / frames.Raw(bytes(84))
+        to = overlay.mac("r/a")
+        frame = frames.ethernet(body / sctp, eth_src=VM1, eth_dst=to)
+        return overlay.send("a/vm1", frame)
+
+    assert first(vip).outcome == ErrorDrop(Reason.SCTP_FRAGMENT)
+    assert first(vip).connection is None
+    assert overlay.names(first(family.nat_ip(81))) == ("b/vm2",)
