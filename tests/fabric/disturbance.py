@@ -291,7 +291,7 @@ KINDS: Final = {
     "data loss": Kind(data_loss, 0.1),
     "agent restart": Kind(agent_restart, 1.0, forgets=True),
     "agent loop": Kind(agent_loop, 1.0, forgets=True),
-    # Its flows are what a connection within one host is remembered by.
+    # Its flows go, by which a connection within one host is remembered.
     "switch restart": Kind(switch_restart, 0.2, forgets=True),
     "gateway death": Kind(gateway_death, 0.5, forgets=True),
     "gateway freeze": Kind(gateway_freeze, 0.5, forgets=True),
@@ -299,7 +299,8 @@ KINDS: Final = {
     "partition": Kind(partition, 0.5),
     "migration": Kind(migration, 0.3),
     "drain": Kind(drain, 0.3, forgets=True),
-    "pool change": Kind(pool_change, 0.1),
+    # Here, too.
+    "pool change": Kind(pool_change, 0.1, forgets=True),
     "silence": Kind(silence, 0.1, often=0.3),
     "quiet": Kind(quiet, 0.1, often=0.2),
     "NSDB outage": Kind(nsdb_outage, 0.3),
