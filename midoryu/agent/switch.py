@@ -26,12 +26,12 @@ from midoryu.engine.event import (
 )
 from midoryu.errors import DecodeError
 from midoryu.openflow import flow, pipeline, wire, wire_decode
-from midoryu.openflow.flow import Flow, FlowMod, PacketOut
+from midoryu.openflow.flow import AnyOut, Flow, FlowMod
 from midoryu.ovs.client import BridgeReady
 
 LOG = logging.getLogger(__name__)
 
-Sent = Union[FlowMod, PacketOut]
+Sent = Union[FlowMod, AnyOut]
 # As many messages can be in flight before an error no longer finds its cause.
 _SENT: Final = 1 << 16
 _OUR_COOKIES: Final = pipeline.COOKIE_MARK << 56
@@ -251,8 +251,8 @@ class Switch:
             self._encode(wire.encode_packet_out, packet, failed)
         for mod in effects.flow_mods:
             self._encode(wire.encode_flow_mod, mod, failed)
-        for packet in effects.packet_outs:
-            self._encode(wire.encode_packet_out, packet, failed)
+        for out in effects.packet_outs:
+            self._encode(wire.encode_packet_out, out, failed)
         return failed
 
     def _encode(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final, Union
 
 from midoryu.openflow import flow, pipeline
-from midoryu.openflow.flow import Action, Flow, FlowMod, PacketOut
+from midoryu.openflow.flow import Action, AnyOut, Flow, FlowMod
 from midoryu.packet import address, field
 
 # OpenFlow 1.3.5, section 7.4.4.
@@ -93,7 +93,7 @@ def error_words(kind: int, code: int) -> str:
     return f"{type_words}: {_CODES.get((kind, code), f'code {code}')}"
 
 
-def flow_mod_words(value: Union[FlowMod, PacketOut]) -> str:
+def flow_mod_words(value: Union[FlowMod, AnyOut]) -> str:
     """Describe something that was sent to the switch."""
     if isinstance(value, flow.InstallFlow):
         return f"flow {flow_words(value.flow)}"

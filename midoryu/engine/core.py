@@ -16,6 +16,7 @@ from midoryu.engine.block_book import PortBlocks
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
+from midoryu.engine.express_book import Express
 from midoryu.engine.flow_index import AnyEntry, FlowIndex
 from midoryu.engine.fragments import FragmentTable
 from midoryu.engine.health_book import Health
@@ -86,6 +87,8 @@ class Core:
         """New and changed records by the peers that they still have to go to."""
         self.replays = Replays()
         """What the simulation of new connections said, for their siblings."""
+        self.express = Express()
+        """How these are carried out, for the next of them."""
         self.peers: dict[tuple[int, ...], frozenset[int]] = {}
         """Where records come in and leave -> who is interested, until a row changes."""
         self.peers_version = 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
 from midoryu.compat import SLOTS
-from midoryu.openflow.flow import FlowMod, PacketOut
+from midoryu.openflow.flow import AnyOut, FlowMod, PacketOut
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -146,7 +146,7 @@ class Effects:
     """Flow state to peers, through the state port."""
     flow_mods: list[FlowMod] = field(default_factory=list)
     """Changes of the switch's tables and meters."""
-    packet_outs: list[PacketOut] = field(default_factory=list)
+    packet_outs: list[AnyOut] = field(default_factory=list)
     """Data packets."""
     nsdb_writes: list[NsdbWrite] = field(default_factory=list)
     """Rows for the NSDB; nobody waits for them."""

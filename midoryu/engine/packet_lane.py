@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import Final, get_args
+from typing import Final, Union, get_args
 
 from midoryu.engine import (
+    express,
     health,
     learning,
     leases,
@@ -60,6 +61,7 @@ from midoryu.simulation.simulator import simulate, simulate_emission
 from midoryu.state.connection import Direction
 from midoryu.state.lifetime import next_phase
 from midoryu.topology.model import Vport
+from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
 
 # A next hop is asked for again after this time, while a packet waits for it.
@@ -89,6 +91,8 @@ class Again(Enum):
 
 def handle(core: Core, event: PacketIn, effects: Effects, now: float) -> None:
     """Take a frame from a local vport through the virtual topology."""
+    if express.take(core, event, effects, now):
+        return
     key = core.places.vport_by_ofport.get(event.in_port)
     vport = core.topology.vport(key) if key is not None else None
     if vport is None:
@@ -274,21 +278,25 @@ def _decided(
     if _must_wait(core, simulation, connection):
         held = core.held.put(connection, now + core.config.hold_first_packet_s)
         _carry_out(core, event, simulation, connection, effects=held, now=now)
+        plan = None
     else:
-        _carry_out(core, event, simulation, connection, effects=effects, now=now)
+        made = _carry_out(core, event, simulation, connection, effects=effects, now=now)
+        plan = express.learn(core, event, simulation, made) if made else None
     if core.blocks.ways:
-        _expect_answers(core, simulation, connection, effects, now)
+        answer = _expect_answers(core, simulation, connection, effects, now)
+        if plan is not None and answer is not None:
+            express.learn_answer(core, plan, simulation, answer)
     _speak(core, simulation, effects, now)
 
 
 def _expect_answers(
     core: Core, simulation: Simulation, connection: int, effects: Effects, now: float
-) -> None:
+) -> Union[Flow, None]:
     """Install the flow for the answers to a new connection, where they come here."""
-    if simulation.connection is not None:
-        entry = prepare(core, simulation, connection, now)
-        if entry is not None:
-            _install(core, entry, effects)
+    if simulation.connection is None:
+        return None
+    entry = prepare(core, simulation, connection, now)
+    return _install(core, entry, effects) if entry is not None else None
 
 
 def _speak(core: Core, simulation: Simulation, effects: Effects, now: float) -> None:
@@ -432,10 +440,15 @@ def _carry_out(
     *,
     effects: Effects,
     now: float,
-) -> None:
-    """Install the flow, where one can stand for the packet, and send the packet."""
+) -> Union[Flow, None]:
+    """Install the flow, where one can stand for the packet, and send the packet.
+
+    Returns:
+        The flow, None where there is none of its own.
+    """
     if isinstance(simulation.outcome, Consumed):
-        return
+        return None
+    made = None
     vports = translation.vports_of(simulation.outcome)
     outputs = _outputs(core, simulation, vports, event.in_port)
     if vports and not outputs.actions:
@@ -445,18 +458,10 @@ def _carry_out(
     if installable and actions:
         actions = _rewrites(simulation) + actions
     if installable and len(core.flows) < core.config.max_flows:
-        tags = frozenset(simulation.tags).union(outputs.tags)
-        flow = _flow(core, event, simulation, actions, connection, now)
-        if not actions and simulation.hops:
-            # A packet whose time runs out before the drop is told so.
-            flow = replace(flow, actions=translation.hop_actions(simulation))
-        elif core.storms or core.places.vport_by_tag:
-            ingress, outcome = simulation.vports[0], simulation.outcome
-            own = subport.installed(core, ingress, outcome, flow.actions)
-            flow = replace(flow, actions=own)
-        shared = simulation.template.tags if simulation.template else frozenset()
-        returns = _returns(simulation)
-        _install(core, Entry(flow, tags, connection, returns, shared), effects)
+        entry = _entry(
+            core, event, simulation, connection, actions, tags=outputs.tags, now=now
+        )
+        made = _install(core, entry, effects)
     elif connection and simulation.packet.embedded is None:
         core.unheld.add(connection)
     if not outputs.actions:
@@ -465,9 +470,34 @@ def _carry_out(
     if installable:
         frame = simulation.packet.frame
         effects.packet_outs.append(PacketOut(frame, actions, event.in_port))
-        return
+        return made
     for frame in translation.frames_of(simulation):
         effects.packet_outs.append(PacketOut(frame, outputs.actions, event.in_port))
+    return None
+
+
+def _entry(
+    core: Core,
+    event: PacketIn,
+    simulation: Simulation,
+    connection: int,
+    actions: tuple[Action, ...],
+    *,
+    tags: tuple[Tag, ...],
+    now: float,
+) -> Entry:
+    """Make the flow that stands for a packet's kind, with why it could become wrong."""
+    flow = _flow(core, event, simulation, actions, connection, now)
+    if not actions and simulation.hops:
+        # A packet whose time runs out before the drop is told so.
+        flow = replace(flow, actions=translation.hop_actions(simulation))
+    elif core.storms or core.places.vport_by_tag:
+        ingress, outcome = simulation.vports[0], simulation.outcome
+        own = subport.installed(core, ingress, outcome, flow.actions)
+        flow = replace(flow, actions=own)
+    shared = simulation.template.tags if simulation.template else frozenset()
+    all_tags = frozenset(simulation.tags).union(tags)
+    return Entry(flow, all_tags, connection, _returns(simulation), shared)
 
 
 def _outputs(
@@ -537,11 +567,12 @@ def _drop_timeout_s(core: Core, simulation: Simulation, now: float) -> int:
     return core.config.drop_flow_timeout_s
 
 
-def _install(core: Core, entry: Entry, effects: Effects) -> None:
+def _install(core: Core, entry: Entry, effects: Effects) -> Union[Flow, None]:
+    """Install a flow, unless the same one stands; return it where it is new."""
     standing = core.flows.find(entry.flow.match)
     if standing is not None and standing.flow.actions == entry.flow.actions:
         # Packets of one burst: the first one's flow is on its way to the switch.
-        return
+        return None
     replaced = core.flows.add(entry)
     if entry.connection:
         core.connections.hold(entry.connection)
@@ -549,6 +580,7 @@ def _install(core: Core, entry: Entry, effects: Effects) -> None:
         core.connections.release(replaced.connection, 0.0)
     effects.flow_mods.append(InstallFlow(entry.flow))
     core.counters["flows installed"] += 1
+    return entry.flow
 
 
 def emit(

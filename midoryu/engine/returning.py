@@ -45,7 +45,7 @@ _L3: Final = 14
 _ANSWERED: Final = protocol.TCP_SYN | protocol.TCP_ACK
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
     """The answer to one connection, for those of its siblings with the same ends.
 
     They differ in the source port and the NAT port, by which nothing was decided.
@@ -76,14 +76,30 @@ def prepare(
     Returns:
         None where the answers do not come here, or a flow cannot stand for them.
     """
+    ends = _ends(core, simulation)
+    if ends is None or is_crowded(core, ends[2]):
+        return None
+    model = core.replays.answers.get(ends)
+    if (
+        isinstance(model, Model)
+        and simulation.connection is not None
+        and len(simulation.connection.translations) == 1
+        and model.peers[0] <= simulation.connection.original[1] <= model.peers[1]
+    ):
+        return _sibling(core, model, simulation, connection_id, now)
+    return _simulated(core, simulation, connection_id, now, ends=ends)
+
+
+def _ends(core: Core, simulation: Simulation) -> Union[tuple[int, ...], None]:
+    """Say what the answers of siblings have in common; None where none come here."""
     connection, outcome = simulation.connection, simulation.outcome
     if connection is None or type(outcome) is not Forward:
         return None
     tunnel_key = _key_of_answers(core, connection, outcome.vport)
-    if not tunnel_key or _is_crowded(core, connection.ingress_vport):
+    if not tunnel_key:
         return None
-    source, destination, _, port = connection.original
-    ends = (
+    source, _, _, port = connection.original
+    return (
         tunnel_key,
         outcome.vport,
         connection.ingress_vport,
@@ -93,28 +109,32 @@ def prepare(
         simulation.headers.eth_dst,
         connection.translations[-1].address,
     )
-    model = core.replays.answers.get(ends)
-    if (
-        isinstance(model, _Model)
-        and len(connection.translations) == 1
-        and model.peers[0] <= destination <= model.peers[1]
-    ):
-        return _sibling(core, model, simulation, connection_id, now)
-    return _simulated(core, simulation, connection_id, now, ends=ends)
 
 
-def _is_crowded(core: Core, vport: int) -> bool:
+def model_of(core: Core, simulation: Simulation) -> Union[tuple[int, Model], None]:
+    """Return the tunnel key and the model of the answers to a new connection."""
+    ends = _ends(core, simulation)
+    model = core.replays.answers.get(ends) if ends is not None else None
+    return (ends[0], model) if ends is not None and isinstance(model, Model) else None
+
+
+def is_crowded(core: Core, vport: int, more: int = 0) -> bool:
     """Tell whether it has to be known soon which connections are answered.
 
     Where unreplied ones may have to go, an answered one must not be taken for one of
     them: its first answer is a packet-in here.
+
+    Args:
+        core: what is known.
+        vport: where the connections come in.
+        more: how many flows and records are about to be added.
     """
     config, connections = core.config, core.connections
     share = config.max_unreplied_per_vport or config.max_connections // 4
     return (
-        len(core.flows) >= config.max_flows
-        or 2 * len(connections) > config.max_connections
-        or 2 * connections.unreplied_of(vport) > share
+        len(core.flows) + more >= config.max_flows
+        or 2 * (len(connections) + more) > config.max_connections
+        or 2 * (connections.unreplied_of(vport) + more) > share
     )
 
 
@@ -163,12 +183,12 @@ def _model(
     match: Match,
     actions: tuple[Action, ...],
     tags: frozenset[Tag],
-) -> Union[_Model, None]:
+) -> Union[Model, None]:
     """Make a model of an answer, None where a port may have decided something."""
     walk, headers = answer.walk, answer.packet.headers
     keys = [tag for tag in tags if is_state_tag(tag)]
-    at = [i for i, action in enumerate(actions) if action[0] == flow.SET_L4_DST]
-    if walk is None or walk.fields & field.L4_DST or len(keys) != 1 or len(at) != 1:
+    parts = _around_port(actions)
+    if walk is None or walk.fields & field.L4_DST or len(keys) != 1 or parts is None:
         return None
     if keys[0][2:] != (
         headers.ip_src,
@@ -185,22 +205,35 @@ def _model(
         peers = headers.ip_src, headers.ip_src
     peer_at = bin(match.fields & (field.IP_SRC - 1)).count("1")
     port_at = bin(match.fields & (field.L4_DST - 1)).count("1")
-    return _Model(
+    return Model(
         match.fields,
         match.values,
         peer_at,
         peers,
         port_at,
-        actions[: at[0]],
-        actions[at[0] + 1 :],
+        *parts,
         cast(StateKey, keys[0]),
         rows,
     )
 
 
+def _around_port(
+    actions: tuple[Action, ...],
+) -> Union[tuple[tuple[Action, ...], tuple[Action, ...]], None]:
+    """Part actions where the destination port is set, or would be (it may be kept)."""
+    kinds = [action[0] for action in actions]
+    if flow.SET_L4_DST in kinds:
+        at = kinds.index(flow.SET_L4_DST)
+        return actions[:at], actions[at + 1 :]
+    if flow.SET_IP_DST not in kinds:
+        return None
+    at = kinds.index(flow.SET_IP_DST) + 1
+    return actions[:at], actions[at:]
+
+
 def _sibling(
     core: Core,
-    model: _Model,
+    model: Model,
     simulation: Simulation,
     connection_id: int,
     now: float,

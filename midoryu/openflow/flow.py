@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Union
+from typing import Final, NamedTuple, Protocol, Union
 
 from midoryu.compat import SLOTS
 from midoryu.openflow import pipeline
@@ -81,12 +81,42 @@ class Flow:
     """What the switch keeps for us; comes back with zeros at its end."""
 
 
-@dataclass(unsafe_hash=True, **SLOTS)
-class InstallFlow:
-    """Add a flow, or replace the one with the same table, priority and match."""
+class HasFlow(Protocol):
+    """Something that can make a flow when it is asked for."""
 
-    flow: Flow
-    """The flow."""
+    @property
+    def flow(self) -> Flow:
+        """The flow."""
+
+
+class InstallFlow:
+    """Add a flow, or replace the one with the same table, priority and match.
+
+    Args:
+        flow: the flow; or what can make it, where the message is there already.
+        message: the OpenFlow message without its xid; empty where it is not there.
+    """
+
+    __slots__ = ("_source", "message")
+
+    def __init__(self, flow: Union[Flow, HasFlow], message: bytes = b"") -> None:
+        self._source = flow
+        self.message = message
+
+    @property
+    def flow(self) -> Flow:
+        """The flow."""
+        source = self._source
+        return source if isinstance(source, Flow) else source.flow
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InstallFlow) and self.flow == other.flow
+
+    def __hash__(self) -> int:
+        return hash(self.flow)
+
+    def __repr__(self) -> str:
+        return f"InstallFlow({self.flow!r})"
 
 
 @dataclass(frozen=True, **SLOTS)
@@ -136,3 +166,44 @@ class PacketOut(NamedTuple):
     """What to do with it."""
     in_port: int = pipeline.PORT_CONTROLLER
     """The ofport that it shall count as come in by."""
+
+
+class ReadyOut:
+    """A `PacketOut` whose actions are bytes already.
+
+    Args:
+        frame: the frame.
+        encoded: the actions as they are on the wire.
+        in_port: the ofport that it shall count as come in by.
+        source: has these actions, behind what a flow alone has.
+    """
+
+    __slots__ = ("_source", "encoded", "frame", "in_port")
+
+    def __init__(
+        self, frame: bytes, encoded: bytes, in_port: int, source: HasFlow
+    ) -> None:
+        self.frame = frame
+        self.encoded = encoded
+        self.in_port = in_port
+        self._source = source
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What to do with it."""
+        return self._source.flow.actions
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (PacketOut, ReadyOut)):
+            return NotImplemented
+        return (self.frame, self.actions, self.in_port) == (
+            other.frame,
+            other.actions,
+            other.in_port,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.frame, self.actions, self.in_port))
+
+
+AnyOut = Union[PacketOut, ReadyOut]

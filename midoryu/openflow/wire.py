@@ -12,7 +12,7 @@ import struct
 from typing import Final
 
 from midoryu.openflow import flow, pipeline
-from midoryu.openflow.flow import Flow, FlowMod, PacketOut
+from midoryu.openflow.flow import AnyOut, Flow, FlowMod, ReadyOut
 from midoryu.openflow.wire_action import encode_actions, encode_instructions
 from midoryu.openflow.wire_match import encode_match
 
@@ -64,6 +64,9 @@ def encode_flow_mod(mod: FlowMod, xid: int) -> bytes:
         ValueError: the match or an action has no form on the wire.
     """
     if isinstance(mod, flow.InstallFlow):
+        message = mod.message
+        if message:
+            return message[:4] + xid.to_bytes(4, "big") + message[8:]
         return _install(mod.flow, xid)
     if isinstance(mod, flow.RemoveFlow):
         return _remove(mod.flow, xid)
@@ -148,13 +151,16 @@ def encode_meter_change(mod: flow.SetMeter, xid: int) -> bytes:
     return _meter(mod, _MC_MODIFY, xid)
 
 
-def encode_packet_out(packet_out: PacketOut, xid: int) -> bytes:
+def encode_packet_out(packet_out: AnyOut, xid: int) -> bytes:
     """Encode a frame with what the switch shall do with it.
 
     Raises:
         ValueError: an action has no form on the wire.
     """
-    actions = encode_actions(packet_out.actions)
+    if isinstance(packet_out, ReadyOut):
+        actions = packet_out.encoded
+    else:
+        actions = encode_actions(packet_out.actions)
     head = _PACKET_OUT_HEAD.pack(
         VERSION,
         _PACKET_OUT,

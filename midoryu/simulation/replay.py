@@ -161,9 +161,11 @@ class Template:
 
     __slots__ = (
         "destinations",
+        "is_live",
         "lookups",
         "masquerade",
         "outputs",
+        "plan",
         "rewrites",
         "simulation",
         "sources",
@@ -191,6 +193,11 @@ class Template:
         """Where the packet goes physically, noted by the engine."""
         self.rewrites: Union[tuple[_Actions, _Actions], None] = None
         """How it changes before and behind its source, noted by the engine."""
+        self.plan: object = None
+        """How siblings are carried out, noted by the engine; False where that differs
+        from one to the next."""
+        self.is_live = True
+        """No row that it depends on has changed."""
 
     def replay(
         self, packet: Packet, world: World, now: float
@@ -279,6 +286,8 @@ class Replays:
         self._templates: dict[_Key, list[Template]] = {}
         self.answers: dict[tuple[object, ...], object] = {}
         """What the engine knows of answers to siblings, until any row changes."""
+        self.generation = 0
+        """Counts how often that was forgotten."""
         self._edges: dict[int, list[int]] = {}
         self._chain_edges: dict[str, list[int]] = {}
 
@@ -316,7 +325,7 @@ class Replays:
         if known is None:
             # The first of its kind may be the only one.
             if len(self._templates) >= _MAX_KEYS:
-                self._templates.clear()
+                self._drop_templates()
             self._templates[key] = []
             return simulate(packet, vport, world, now=now, ask_peers=True)
         source, destination = headers.ip_src, headers.ip_dst
@@ -342,11 +351,13 @@ class Replays:
         tags = {tag for tag in tags if not is_state_tag(tag)}
         if not tags:
             return
-        self.answers.clear()
+        self._forget_answers()
         self._edges.clear()
         self._chain_edges.clear()
         for key, templates in list(self._templates.items()):
-            left = [one for one in templates if one.tags.isdisjoint(tags)]
+            for one in templates:
+                one.is_live = one.tags.isdisjoint(tags)
+            left = [one for one in templates if one.is_live]
             if not left:
                 # Its next packet may be the last one, too.
                 del self._templates[key]
@@ -355,10 +366,20 @@ class Replays:
 
     def clear(self) -> None:
         """Drop everything."""
-        self.answers.clear()
-        self._templates.clear()
+        self._forget_answers()
+        self._drop_templates()
         self._edges.clear()
         self._chain_edges.clear()
+
+    def _forget_answers(self) -> None:
+        self.answers.clear()
+        self.generation += 1
+
+    def _drop_templates(self) -> None:
+        for templates in self._templates.values():
+            for one in templates:
+                one.is_live = False
+        self._templates.clear()
 
     # Making templates.
 
