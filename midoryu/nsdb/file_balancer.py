@@ -24,7 +24,7 @@ from midoryu.nsdb.document import Entry
 from midoryu.nsdb.draft import Draft, check_name, reference
 from midoryu.nsdb.file_chain import PROTOCOLS
 from midoryu.nsdb.file_router import Endpoint, parse_endpoint
-from midoryu.nsdb.item import Item, Value
+from midoryu.nsdb.item import Item, Value, make_item
 from midoryu.nsdb.schema import ports_from_text
 from midoryu.packet import protocol
 from midoryu.packet.address import format_ip, is_v4
@@ -181,7 +181,24 @@ def _read_monitor(draft: Draft, name: str, entry: Entry) -> None:
     for word in ("interval", "timeout"):
         if word in fields:
             columns[word] = fields[word].parsed(_milliseconds)
+    _check_times(fields, columns)
     draft.add("Health_Monitor", columns, entry)
+
+
+def _check_times(fields: Mapping[str, Entry], columns: dict[str, Value]) -> None:
+    """Report an answer that may come after the next question; fit the default in."""
+    item = make_item("Health_Monitor", columns)
+    interval, timeout = item.columns["interval"], item.columns["timeout"]
+    if not isinstance(interval, int) or not isinstance(timeout, int):
+        return
+    if timeout <= interval:
+        return
+    if "timeout" in fields:
+        fields["timeout"].report(
+            f"{timeout / 1000:g} s is longer than the interval, {interval / 1000:g} s"
+        )
+    else:
+        columns["timeout"] = interval
 
 
 def _path(entry: Entry) -> str:

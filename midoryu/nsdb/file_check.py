@@ -11,6 +11,7 @@ from typing import Union
 
 from midoryu.nsdb.document import Entry
 from midoryu.nsdb.draft import Draft, PortDraft
+from midoryu.nsdb.file_address import check_addresses
 from midoryu.nsdb.item import Item
 from midoryu.nsdb.schema import ports_from_text
 from midoryu.packet.address import format_ip
@@ -34,6 +35,7 @@ def check_conflicts(draft: Draft) -> None:
             _check_unique(_addresses(ports), "address")
     _check_dnat(draft)
     _check_vips(draft)
+    check_addresses(draft)
 
 
 def _macs(ports: Iterable[PortDraft]) -> Iterator[tuple[str, PortDraft]]:

@@ -130,6 +130,8 @@ def read_mirrors(draft: Draft, section: Entry) -> None:
         if "direction" in fields:
             directions = [direction.value for direction in MirrorDirection]
             columns["direction"] = fields["direction"].choice(directions)
+        if "ports" in fields and not any(True for _ in fields["ports"].items()):
+            fields["ports"].report("names no port to mirror")
         target = reference(fields["to"], known, "port") if "to" in fields else None
         columns["port"] = target
         found = []

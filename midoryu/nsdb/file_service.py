@@ -39,6 +39,7 @@ from midoryu.packet.address import (
     Prefix,
     format_ip,
     format_mac,
+    is_link_local,
     is_v4,
     parse_ip,
     parse_prefix,
@@ -105,7 +106,7 @@ class _Reader:
     def columns(self) -> dict[str, Value]:
         fields = self._fields
         columns: dict[str, Value] = {
-            "gateway": self._address(fields, "gateway"),
+            "gateway": self._address(fields, "gateway", inside=True),
             "dns": self._list(fields, "dns"),
             "forward": self._list(fields, "forward"),
             "resolver": self._address(fields, "resolver", inside=True),
@@ -141,7 +142,11 @@ class _Reader:
             return None
         if is_v4(address) != self._v4:
             fields[word].report("is of another address family than the subnet")
-        elif inside and not self._prefix.contains(address):
+        elif (
+            inside
+            and not self._prefix.contains(address)
+            and not (is_link_local(address) and not self._v4)
+        ):
             fields[word].report(f"is not in {self._prefix}")
         return format_ip(address)
 
