@@ -61,6 +61,8 @@ def inbound(  # noqa: C901
     if nat.addresses:
         walk.fields |= READ_IP_DST
     if destination not in nat.addresses:
+        if (device, destination) in walk.world.topology.leased:
+            _undo_former(walk, device)
         return None
     floating = nat.floating.get(destination)
     if floating is not None:
@@ -82,6 +84,20 @@ def inbound(  # noqa: C901
     if destination in nat.masquerade_addresses:
         walk.count_id()
     return _new_destination(walk, router, vport)
+
+
+def _undo_former(walk: Walk, device: int) -> None:
+    """Let connections live whose address masquerade no longer gives out.
+
+    For as long as its blocks are leased: an operator empties an address, not a table.
+    """
+    walk.fields |= READ_IP_DST
+    if walk.hit is None and not walk.is_later_fragment:
+        walk.look_up()
+        if walk.hit is None:
+            walk.find_at(device)
+    if walk.hit is not None:
+        _repeat(walk, device, after_routing=False)
 
 
 def _new_destination(

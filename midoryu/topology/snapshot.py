@@ -7,7 +7,7 @@ Views are made at first use and dropped when a row behind them changes.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -75,6 +75,8 @@ class Topology:
         self._neighbors: dict[tuple[int, int], model.Neighbor] = {}
         self.l2 = L2Index(self._rows)
         """Sub-ports, multicast groups, policies, mirrors."""
+        self.leased: Counter[tuple[int, int]] = Counter()
+        """(router, NAT address) -> its leased port blocks."""
         self._sets_by_vport: dict[int, set[str]] = defaultdict(set)
         self._vport_by_iface: dict[str, int] = {}
         self._host_by_name: dict[str, int] = {}
@@ -401,7 +403,9 @@ class Topology:
             return known is not self._rows[type(row)][row.key]
         return False
 
-    def _store(self, kind: type, key: int | str, old: Any, new: Any) -> None:
+    def _store(  # noqa: C901
+        self, kind: type, key: int | str, old: Any, new: Any
+    ) -> None:
         if new is None:
             self._rows[kind].pop(key, None)
         else:
@@ -420,11 +424,21 @@ class Topology:
             self.l2.count_macs(before, self._macs.get(place))
         elif kind is model.Neighbor:
             self._index_natural(self._neighbors, old, new)
+        elif kind is model.Lease:
+            self._count_lease(old, new)
         elif kind is model.IngressSet:
             for vport in old.vports if old else ():
                 self._sets_by_vport[vport].discard(key)
             for vport in new.vports if new else ():
                 self._sets_by_vport[vport].add(str(key))
+
+    def _count_lease(self, old: Any, new: Any) -> None:
+        for row, change in ((old, -1), (new, 1)):
+            if row is not None:
+                pair = row.router, row.address
+                self.leased[pair] += change
+                if not self.leased[pair]:
+                    del self.leased[pair]
 
     def _index_by_device(self, kind: type, key: int | str, old: Any, new: Any) -> None:
         if old is not None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from midoryu.openflow import pipeline
+from midoryu.packet.address import parse_ip
 from midoryu.packet.codec import decode
 from midoryu.topology.model import Put
 from tests.helpers.builder import cloud
@@ -11,6 +14,7 @@ from tests.helpers.fabric import Fabric, Underlay
 from tests.helpers.fake_switch import FakeSwitch
 from tests.scenarios.test_main_job import (
     DNAT,
+    NAT,
     from_outside,
     from_vm,
     only,
@@ -261,3 +265,28 @@ def reactive(fabric: Fabric, name: str) -> set[int]:
     """Return the cookies of a host's flows for connections."""
     flows = fabric.hosts[name].switch.flows(pipeline.VPORT)
     return {f.cookie for f in flows if f.priority == pipeline.PRIORITY_REACTIVE}
+
+
+@pytest.mark.parametrize("gateway_return", ["holder", "classic"])
+def test_connections_outlive_the_address_that_masquerade_gave_them(
+    gateway_return: str,
+) -> None:
+    fabric = Fabric(cloud(), gateway_return=gateway_return)
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    port, ways = packet.headers.l4_src, (int(uplink[-1]), other(uplink))
+    rule = fabric.builder.masquerade(
+        "tenant", "10.0.0.0/16", "203.0.113.11", vport="tenant/provider"
+    )
+    fabric.change(Put(rule))
+    for gateway in ways:
+        data = from_outside(gateway, dport=port, flags="PA", payload=b"x")
+        assert only(fabric.send(f"provider/uplink{gateway}", data))[0] == "web/vm2"
+    ack = from_vm(fabric.builder, 2, flags="A", payload=b"more")
+    assert only(fabric.send("web/vm2", ack))[1].headers.ip_src == parse_ip(NAT)
+    syn = from_vm(fabric.builder, 2, sport=40001)
+    seen = only(fabric.send("web/vm2", syn))[1]
+    assert seen.headers.ip_src == parse_ip("203.0.113.11")
+    # What no record knows there is nobody's, and goes where routes lead: in a circle.
+    stray = from_outside(1, dport=port ^ 1, flags="A")
+    assert fabric.send("provider/uplink1", stray) == []
