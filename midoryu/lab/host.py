@@ -22,6 +22,8 @@ from midoryu.lab.error import LabError
 from midoryu.lab.shell import inside, program, run, script
 from midoryu.lab.spec import Host, LabSpec, Settings
 from midoryu.lab.store import Store
+from midoryu.nsdb.file_link import stable_mac
+from midoryu.packet.address import format_mac
 
 BRIDGE = "br-int"
 UNDERLAY_BRIDGE = "br-phy"
@@ -215,6 +217,8 @@ class HostNode:
         commands = [
             f"--may-exist add-br {outer}",
             f"set bridge {outer} datapath_type=netdev fail_mode=standalone",
+            # Like a NIC: a host that lost its database keeps its address.
+            f"set bridge {outer} other-config:hwaddr={_mac(self.name)}",
             f"--may-exist add-port {outer} {wire.UNDERLAY_DEVICE}",
             f"set interface {outer} mtu_request={mtu}",
             f"--may-exist add-br {BRIDGE}",
@@ -241,6 +245,10 @@ class HostNode:
     def _pid(self, daemon: str) -> Any:
         directory = self.directory if daemon == "agent" else self.directory / "ovs"
         return process.read_pid(directory / f"{daemon}.pid")
+
+
+def _mac(host: str) -> str:
+    return json.dumps(format_mac(stable_mac(f"{UNDERLAY_BRIDGE} {host}")))
 
 
 def _exchange(path: Path, request: str, timeout_s: float) -> str:

@@ -220,6 +220,8 @@ def _set_up_kernel(store: Store, node: str, *, forward: bool, ipv6: bool) -> Non
         "net.ipv4.ip_forward": int(forward),
         "net.ipv4.conf.all.rp_filter": 0,
         "net.ipv4.conf.default.rp_filter": 0,
+        # A host's underlay device must not answer for the bridge beside it.
+        "net.ipv4.conf.all.arp_ignore": 1,
         "net.ipv4.ping_group_range": "0 2147483647",
         "net.ipv6.conf.all.forwarding": int(forward),
         "net.ipv6.conf.all.accept_dad": 0,
