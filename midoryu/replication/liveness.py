@@ -82,16 +82,18 @@ class Liveness:
     def tick(self, now: float) -> Changes:
         """Say whether to beat, and who died or came back since the last tick.
 
-        After a pause of this program itself (longer than the limit), nobody is judged:
-        the peers' packets of that time may still wait to be read.
+        A pause of this program itself is nobody's silence: what the peers sent in that
+        time may still wait to be read.
         """
         if not self._heard:
             return Changes(False, (), ())
-        late = self._next_beat and now - self._next_beat > self._limit_s
+        late_s = now - self._next_beat if self._next_beat else 0.0
         beat = now >= self._next_beat
-        if late:
+        if late_s > self._interval_s / 2:
             for host in self._heard.keys() - self._dead:
-                self._heard[host] = max(self._heard[host], now - self._limit_s / 2)
+                heard = self._heard[host]
+                excused = min(heard + late_s, now - self._limit_s / 2)
+                self._heard[host] = max(heard, excused)
         if beat:
             self._next_beat = now + self._interval_s
         died = tuple(

@@ -51,6 +51,17 @@ def test_a_pause_of_this_program_kills_nobody() -> None:
     assert run(liveness, 104.2, 0.5) == [2]
 
 
+def test_a_short_pause_of_this_program_is_nobodys_silence() -> None:
+    liveness = Liveness(0.1, 3)
+    liveness.watch([2], 100.0)
+    run(liveness, 100.0, 2.0, 2)
+    liveness.heard(2, 102.0)
+    assert not liveness.tick(102.1).died
+    # The next beat was due at 102.2.
+    assert liveness.tick(102.31).died == ()
+    assert liveness.tick(102.42).died == (2,)
+
+
 def test_nobody_watched_needs_no_beat() -> None:
     liveness = Liveness(0.1, 3)
     assert liveness.deadline() is None
