@@ -365,7 +365,7 @@ def take(  # noqa: C901
         original = made.original
         if rule is not None:
             translation = made.translations[0]
-            core.nat.commit(made, now)
+            core.nat.commit_picked(made)
         if core.config.journal:
             memory.remember(core, made, effects, now)
         if core.replicator is not None and plan.peers:

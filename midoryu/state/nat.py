@@ -18,13 +18,12 @@ from midoryu.state.portpool import (
     BLOCK_PORTS,
     IDLE_LAST_S,
     IDLE_S,
+    LOW_FRACTION,
     NOTHING,
     PortPool,
 )
 from midoryu.topology.rendezvous import digest, mix
 
-# A pool asks for its next block when fewer than one in this many ports is free.
-_LOW_FRACTION: Final = 4
 # A lease request that failed is repeated after this time.
 _RETRY_S: Final = 10.0
 
@@ -295,7 +294,7 @@ class NatTable:
                     return Picked(mapping.address, mapping.port)  # 1
         # Where to look first need not be equal on all hosts: blocks are not.
         ends = (source, source_port, destination, destination_port, ip_proto)
-        seed = mix(hash(ends) & 0xFFFF_FFFF_FFFF_FFFF)
+        seed = hash(ends) & 0xFFFF_FFFF_FFFF_FFFF
         free_at = self._free_port
         own = self._own_address(router, addresses, source)
         if own:
@@ -392,6 +391,40 @@ class NatTable:
         for use in uses:
             self._take(use)
 
+    def commit_picked(self, connection: Connection) -> None:
+        """Mark the port of a record whose one translation was picked right now.
+
+        As `commit`, where nothing has changed since `pick`, and outsiders may not
+        speak first.
+        """
+        (translation,) = connection.translations
+        router, _, address, port = translation
+        source, destination, source_port, there = connection.original
+        proto = connection.ip_proto
+        self._committed.add(connection.id)
+        endpoint = (router, proto, source, source_port)
+        mappings = self._mappings.get(endpoint)
+        mapping = None
+        if mappings is None:
+            self._mappings[endpoint] = (_Mapping(address, port, 1),)
+        else:
+            mapping = _find_mapping(mappings, address, port)
+            if mapping is None:
+                self._mappings[endpoint] = (*mappings, _Mapping(address, port, 1))
+            else:
+                mapping.count += 1
+        paired = self._paired.get((router, source))
+        if paired is None:
+            self._paired[(router, source)] = _Paired(address, 1)
+        elif paired.address == address:
+            paired.count += 1
+        key = (router, address)
+        pool = self._pools[key]
+        is_new = mapping is None
+        pool.take(proto, port, destination, there, is_new_endpoint=is_new)
+        if pool.is_low(proto):
+            self._changed.add(key)
+
     def release(self, connection: Connection) -> None:
         """Free the ports of a record that was committed."""
         if connection.id not in self._committed:
@@ -453,7 +486,7 @@ class NatTable:
             and pool.can_grow
             and key not in self._pending
             and key not in self._failed_until
-            and pool.lowest_free() * _LOW_FRACTION < len(pool.blocks) * BLOCK_PORTS
+            and pool.lowest_free() * LOW_FRACTION < len(pool.blocks) * BLOCK_PORTS
         )
 
     def _pool(self, key: PoolKey) -> PortPool:
@@ -507,14 +540,16 @@ class NatTable:
             self._paired[(use.router, use.source)] = paired
         if paired.address == use.address:
             paired.count += 1
-        self._changed.add((use.router, use.address))
-        self._pool((use.router, use.address)).take(
+        pool = self._pool((use.router, use.address))
+        pool.take(
             use.ip_proto,
             use.port,
             use.destination,
             use.destination_port,
             is_new_endpoint=is_new,
         )
+        if pool.is_low(use.ip_proto):
+            self._changed.add((use.router, use.address))
 
     def _give_back(self, use: _Use) -> None:
         self.inbound.give_back(use)

@@ -7,7 +7,7 @@ for each block, so that no choice looks at single ports.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -19,6 +19,9 @@ LAST_BLOCK: Final = 1023
 IDLE_S: Final = 300.0
 # The last block of an address stays longer, or the next connection must wait for one.
 IDLE_LAST_S: Final = 3600.0
+
+# A pool asks for its next block when fewer than one in this many ports is free.
+LOW_FRACTION: Final = 4
 
 NOTHING: Final[Mapping[int, int]] = MappingProxyType({})
 
@@ -41,6 +44,8 @@ class PortPool:
     __slots__ = (
         "_destinations",
         "_idle_since",
+        "_leased",
+        "_open",
         "_shared",
         "_used",
         "_used_counts",
@@ -50,6 +55,9 @@ class PortPool:
     def __init__(self) -> None:
         self.blocks: list[int] = []
         """Leased blocks, ascending."""
+        self._leased: set[int] = set()
+        # protocol -> leased blocks with a port that no endpoint uses
+        self._open: dict[int, list[int]] = {}
         self._idle_since: dict[int, float] = {}
         # (protocol, block) -> bits of used ports
         self._used: dict[tuple[int, int], int] = {}
@@ -67,20 +75,28 @@ class PortPool:
 
     def add_block(self, block: int) -> None:
         """Lease a block."""
-        if not self._has_block(block):
+        if block not in self._leased:
             insort(self.blocks, block)
+            self._leased.add(block)
             self._count_block(block, 1)
+            for ip_proto, blocks in self._open.items():
+                if self._used.get((ip_proto, block)) != _ALL:
+                    blocks.append(block)
 
     def remove_block(self, block: int) -> None:
         """End the lease of a block."""
-        if self._has_block(block):
+        if block in self._leased:
             self.blocks.remove(block)
+            self._leased.remove(block)
             self._count_block(block, -1)
+            for blocks in self._open.values():
+                if block in blocks:
+                    blocks.remove(block)
         self._idle_since.pop(block, None)
 
     def is_leased(self, port: int) -> bool:
         """Tell whether this host may give out a port."""
-        return self._has_block(port >> _SHIFT)
+        return port >> _SHIFT in self._leased
 
     def is_free_for(
         self, ip_proto: int, port: int, destination: int, destination_port: int
@@ -106,14 +122,27 @@ class PortPool:
             reserved: block -> bits of ports that are not for masquerade.
         """
         block = wanted >> _SHIFT
-        if self._has_block(block):
-            used = self._used.get((ip_proto, block), 0) | reserved.get(block, 0)
+        taken = self._used
+        if block in self._leased:
+            used = taken.get((ip_proto, block), 0)
+            if reserved:
+                used |= reserved.get(block, 0)
             if not used >> (wanted & 63) & 1:
                 return wanted
         parity = _PARITY[wanted & 1]
         odd_one = None
-        for block in self._blocks_from(seed):
-            used = self._used.get((ip_proto, block), 0) | reserved.get(block, 0)
+        blocks = self._open.get(ip_proto)
+        if blocks is None:
+            blocks = self._open[ip_proto] = [
+                one for one in self.blocks if taken.get((ip_proto, one)) != _ALL
+            ]
+        count = len(blocks)
+        start = (seed >> 8) % count if count else 0
+        for index in range(start - count, start):
+            block = blocks[index]
+            used = taken.get((ip_proto, block), 0)
+            if reserved:
+                used |= reserved.get(block, 0)
             free = _ALL ^ used
             if free & parity:
                 return block << _SHIFT | _some_bit(free & parity, seed)
@@ -158,9 +187,12 @@ class PortPool:
             shared = (ip_proto, port)
             self._shared[shared] = self._shared.get(shared, 1) + 1
             return
-        self._used[(ip_proto, block)] = used | bit
-        if self._has_block(block):
+        used |= bit
+        self._used[(ip_proto, block)] = used
+        if block in self._leased:
             self._used_counts[ip_proto] = self._used_counts.get(ip_proto, 0) + 1
+            if used == _ALL and ip_proto in self._open:
+                self._open[ip_proto].remove(block)
 
     def give_back(
         self,
@@ -182,9 +214,17 @@ class PortPool:
             if shared > 2:
                 self._shared[(ip_proto, port)] = shared - 1
             return
+        was_full = self._used.get((ip_proto, block)) == _ALL
         _clear(self._used, (ip_proto, block), bit)
-        if self._has_block(block):
+        if block in self._leased:
             self._used_counts[ip_proto] -= 1
+            if was_full and ip_proto in self._open:
+                self._open[ip_proto].append(block)
+
+    def is_low(self, ip_proto: int) -> bool:
+        """Tell whether fewer than one in four ports is free for a protocol."""
+        ports = len(self.blocks) * BLOCK_PORTS
+        return (ports - self._used_counts.get(ip_proto, 0)) * LOW_FRACTION < ports
 
     def lowest_free(self) -> int:
         """Count the free ports of the protocol that has fewest."""
@@ -213,10 +253,6 @@ class PortPool:
             if other == block:
                 count = self._used_counts.get(ip_proto, 0)
                 self._used_counts[ip_proto] = count + sign * bin(used).count("1")
-
-    def _has_block(self, block: int) -> bool:
-        index = bisect_left(self.blocks, block)
-        return index < len(self.blocks) and self.blocks[index] == block
 
     def _blocks_from(self, seed: int) -> Iterator[int]:
         """Go through the leased blocks, from a place that the seed names."""
