@@ -14,6 +14,9 @@ group or router (`unit`). `network`, `port`, `security`, `router` are pure: Neut
 dictionaries in, `nsdb.item` items out. `source` reads Neutron's database for them,
 `store` holds the connection, `writer` makes rows equal items.
 
+`octavia` is a stranger among these: Octavia's API calls it, and its rows come from what
+that says (`octavia_tree`), not from Neutron's database. It shares `store` and `writer`.
+
 Invariants:
 - A change and its journal entry are one database transaction; the entry goes only after
   the NSDB took the rows. So a process may die anywhere.

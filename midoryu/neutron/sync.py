@@ -20,7 +20,7 @@ from midoryu.neutron import journal
 from midoryu.neutron.journal import Entry
 from midoryu.neutron.source import Source
 from midoryu.neutron.store import Index, Store
-from midoryu.neutron.unit import Unit
+from midoryu.neutron.unit import KINDS, Unit, kind_and_id
 from midoryu.neutron.writer import difference, missing, write
 from midoryu.nsdb.apply import Change
 from midoryu.nsdb.item import Item
@@ -98,7 +98,10 @@ class Synchronizer:
         return changes
 
     def _everything(self, context: Any, index: Index) -> dict[Unit, list[Item]]:
-        wanted: dict[Unit, list[Item]] = {unit: [] for unit in tuple(index.units)}
+        # Others write units of other kinds (`octavia`).
+        wanted: dict[Unit, list[Item]] = {
+            unit: [] for unit in tuple(index.units) if kind_and_id(unit)[0] in KINDS
+        }
         for unit in self.source.units(context):
             wanted[unit] = self.source.items(context, unit)
         return self._complete(context, index, wanted)
