@@ -138,8 +138,8 @@ class Ovn:
             "lrp-set-gateway-chassis lr-public g1 20",
             "lrp-set-gateway-chassis lr-public g2 10",
             f"lr-nat-add provider snat {world.MASQUERADE} 10.0.0.0/16",
-            # A gateway is dead after 3 beats of 100 ms, as in midoryu.
-            "set NB_Global . options:bfd-min-rx=100 options:bfd-min-tx=100 "
+            # A gateway is dead after 3 beats of 50 ms, as in midoryu.
+            "set NB_Global . options:bfd-min-rx=50 options:bfd-min-tx=50 "
             "options:bfd-mult=3",
         ]
         arguments = shlex.split(" -- ".join(words))
