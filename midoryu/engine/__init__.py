@@ -18,6 +18,7 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     subport                     frames of trunks
     snooping, minded            members of multicast groups
     adoption                    flows that an earlier agent left in the switch
+    rebuilding                  records that only such flows still tell of
     report                      answers for people (`inspect`)
 
 Invariants:

@@ -9,7 +9,9 @@ engine's tick calls `step`.
 
 A record that only this host had stands in its flows (`memory.note`): it is back before
 anything else. Where such a flow has no note, the simulation makes the record anew if
-it would do just what the flow does.
+it would do just what the flow does. Where all hosts that had a record have lost it, the
+flow where its packets come in is enough, too (`rebuilding`): what no simulation can
+guess, the translated source, is among its actions.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from midoryu.engine import memory, port_blocks, state_lane, subport
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.flow_index import Entry
+from midoryu.engine.rebuilding import rebuild
 from midoryu.errors import DecodeError
 from midoryu.openflow.flow import Flow, InstallFlow, Match, RemoveFlow
-from midoryu.packet import field
+from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
 from midoryu.simulation.outcome import Blocked, Drop, Flood, Forward, Reason, Simulation
@@ -145,6 +148,7 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     simulation = simulate(packet, vport, core.world, now=now)
     if not _is_decided(simulation):
         _remember(core, flow, simulation, effects, now, in_port=in_port)
+        rebuild(core, flow, values, vport, effects, now)
         return False
     if _may_lack_record(simulation) and now - core.started < LACKING_S:
         return False
