@@ -51,6 +51,8 @@ _LIMITS = (
     "max_fragment_bytes",
     "fragment_timeout_s",
     "neighbor_timeout_s",
+    "neighbor_refresh_s",
+    "max_neighbors",
     "mac_idle_timeout_s",
     "rule_log_per_s",
     "unsolicited_syn_wait_s",

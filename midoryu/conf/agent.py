@@ -260,6 +260,22 @@ OPTIONS: Final = [
         "its sender is told that the destination cannot be reached.",
     ),
     cfg.FloatOpt(
+        "neighbor_refresh_s",
+        default=_DEFAULT.neighbor_refresh_s,
+        min=0.0,
+        max=86_400.0,
+        help="Seconds after which a router asks anew for the MAC address of a next hop "
+        "in use, so that one that was replaced in silence is found; 0: never.",
+    ),
+    cfg.IntOpt(
+        "max_neighbors",
+        default=_DEFAULT.max_neighbors,
+        min=0,
+        max=1_000_000,
+        help="Neighbours of one router that are learned from what they say alone; "
+        "next hops that packets wait for are learned beyond that.",
+    ),
+    cfg.FloatOpt(
         "mac_idle_timeout_s",
         default=_DEFAULT.mac_idle_timeout_s,
         min=1.0,

@@ -71,6 +71,10 @@ class EngineConfig:
     """A datagram whose fragments are not there after this time is given up."""
     neighbor_timeout_s: float = 3.0
     """How long a packet waits for a neighbour before the sender is told."""
+    neighbor_refresh_s: float = 60.0
+    """A next hop that flows go by is asked for anew at this pace; 0: never."""
+    max_neighbors: int = 4_096
+    """Neighbours of one router that are learned without having been asked for."""
     mac_idle_timeout_s: float = 300.0
     """A learned MAC address is withdrawn after this time without a flow or packet."""
     unsolicited_syn_wait_s: float = 6.0

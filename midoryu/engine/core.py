@@ -119,6 +119,8 @@ class Core:
         """When to try next."""
         self.learned_macs: dict[tuple[int, int], float] = {}
         """(network, MAC) that this host learned -> when it was seen last."""
+        self.neighbors_asked: dict[tuple[int, int], float] = {}
+        """(router, address) in use -> when it was asked for last, or first used."""
         self.mac_moves: dict[tuple[int, int], tuple[float, int]] = {}
         """(network, MAC) -> since when, and how often it has moved since."""
         self.old_leases: dict[str, Lease] = {}

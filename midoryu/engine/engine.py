@@ -140,6 +140,16 @@ class Engine:
             if isinstance(wanted, StateWanted):
                 packet_lane.resume_all(core, wanted, effects, now)
 
+    def _tend(self, effects: Effects, now: float) -> None:
+        """Do what is due every few seconds."""
+        core = self._core
+        state_lane.touch_held(core, effects, now)
+        learning.age_macs(core, effects, now)
+        for emission in learning.refresh_neighbors(core, now):
+            packet_lane.emit(core, emission, effects, now)
+        leases.release_idle(core, effects, now)
+        returning.sweep(core, effects, now)
+
     def _tick(self, effects: Effects, now: float) -> None:
         core = self._core
         late = core.held.release_overdue(now, effects)
@@ -159,10 +169,7 @@ class Engine:
         state_lane.touch_some(core, effects, now)
         if now >= self._next_touch:
             self._next_touch = now + core.config.touch_interval_s
-            state_lane.touch_held(core, effects, now)
-            learning.age_macs(core, effects, now)
-            leases.release_idle(core, effects, now)
-            returning.sweep(core, effects, now)
+            self._tend(effects, now)
         if core.replicator is not None:
             state_lane.send(core, core.replicator.tick(now), effects)
         for emission in gateways.step(core, effects, now):

@@ -13,9 +13,17 @@ from typing import Final, Union
 from midoryu.engine import snooping
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects, ForgetMac, LearnMac, LearnNeighbor
-from midoryu.simulation.outcome import GroupSeen, MacSeen, NeighborSeen, NeighborWanted
+from midoryu.simulation import neighbor
+from midoryu.simulation.outcome import (
+    Emission,
+    GroupSeen,
+    MacSeen,
+    NeighborSeen,
+    NeighborWanted,
+)
 from midoryu.topology.model import Gone, MacEntry, Neighbor, Put
-from midoryu.topology.tag import mac_tag
+from midoryu.topology.snapshot import subnets
+from midoryu.topology.tag import mac_tag, neighbor_tag
 
 # A MAC address that moves too often is held where it is for the rest of this time.
 MOVES_WITHIN_S: Final = 10.0
@@ -102,10 +110,58 @@ def _learn_neighbor(
     core: Core, seen: NeighborSeen, effects: Effects, now: float
 ) -> None:
     router, address, mac = seen
+    if _has_too_many(core, router, address):
+        core.counters["neighbours beyond a router's limit"] += 1
+        return
     row = Neighbor(f"local/{router}/{address}", router, address, mac)
     core.invalidate(core.topology.apply([Put(row)]), effects, now)
     effects.nsdb_writes.append(LearnNeighbor(router, address, mac))
     core.counters["neighbours learned"] += 1
+
+
+def _has_too_many(core: Core, router: int, address: int) -> bool:
+    """Tell whether nobody asked for a neighbour, and a router knows many already.
+
+    Source: RFC 6583, section 6.
+    """
+    topology = core.topology
+    if topology.l2.neighbors_of_router[router] < core.config.max_neighbors:
+        return False
+    if waiting_for(core, router, address):
+        return False
+    return not topology.knows_neighbor(router, address)
+
+
+def refresh_neighbors(core: Core, now: float) -> list[Emission]:
+    """Ask anew for the next hops that flows of this host go by.
+
+    Who has an address now answers, the router hears it, and everything follows.
+
+    Source: RFC 1122, section 2.3.2.1 (an ARP cache must find out-of-date entries).
+    """
+    asked, emissions = core.neighbors_asked, []
+    pace = core.config.neighbor_refresh_s
+    used = [
+        (row.router, row.address)
+        for row in core.topology.rows(Neighbor)
+        if pace and core.flows.is_tagged(neighbor_tag(row.router, row.address))
+    ]
+    for place in asked.keys() - set(used):
+        del asked[place]
+    for place in used:
+        if now - asked.setdefault(place, now) >= pace:
+            asked[place] = now
+            emissions += _question(core, *place)
+    core.counters["neighbours asked for anew"] += len(emissions)
+    return emissions
+
+
+def _question(core: Core, router: int, address: int) -> list[Emission]:
+    view = core.topology.router(router)
+    for vport in view.vports.values() if view is not None else ():
+        if any(subnet.contains(address) for subnet in subnets(vport)):
+            return [Emission(vport.key, neighbor.request(vport, address))]
+    return []
 
 
 def waiting_for(core: Core, router: int, address: int) -> list[NeighborWanted]:

@@ -29,6 +29,8 @@ class L2Index:
         """Network -> MAC addresses that are learned on it."""
         self.macs_of_vport: Counter[int] = Counter()
         """Vport -> MAC addresses that are learned behind it."""
+        self.neighbors_of_router: Counter[int] = Counter()
+        """Router -> neighbours that it knows."""
 
     def store(self, kind: type, old: Any, new: Any) -> None:
         """Take over that a row came (`old` None), changed, or went (`new` None)."""
@@ -41,6 +43,10 @@ class L2Index:
             if new is not None:
                 group = self._members.setdefault((new.network, new.group), {})
                 group[new.key] = new.vport
+        elif kind is model.Neighbor:
+            for row, one in ((old, -1), (new, 1)):
+                if row is not None:
+                    self.neighbors_of_router[row.router] += one
         elif kind is Mirror:
             _move(self._mirrors_from, old, new, lambda row: row.vports)
             _move(self._mirrors_to, old, new, lambda row: (row.target,))

@@ -209,6 +209,10 @@ class Topology:
         learned = self._neighbors.get((vport.device, address))
         return learned.mac if learned is not None else 0
 
+    def knows_neighbor(self, router: int, address: int) -> bool:
+        """Tell whether a router has learned of a neighbour."""
+        return (router, address) in self._neighbors
+
     def location(self, vport: int) -> int:
         """Return the host that has a vport (or should have it), 0 for none."""
         status = self._rows[model.VportStatus].get(vport)

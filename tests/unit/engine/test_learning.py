@@ -176,3 +176,48 @@ def test_an_address_that_flaps_stays_for_a_while_where_it_is() -> None:
     learning.learn(bench.core, [seen], effects, 1011.0)
     place = bench.core.topology.mac_location(view, 0x02_AA_00_00_00_01)
     assert place == bench.b.key("web/vm1")
+
+
+def gateway_questions(bench: Bench, seconds: float) -> int:
+    """Count how often the gateway is asked for while nothing else happens."""
+    counted = bench.core.counters["neighbours asked for anew"]
+    outs = 0
+    for _ in range(int(seconds / 20.0)):
+        outs += len(bench.wait(20.0).packet_outs)
+    assert outs == bench.core.counters["neighbours asked for anew"] - counted
+    return outs
+
+
+def test_a_next_hop_in_use_is_asked_for_anew() -> None:
+    bench = Bench(office())
+    assert gateway_questions(bench, 200.0) == 0
+    (made,) = installed(bench.send("web/vm1", bench.frame()))
+    assert 3 <= gateway_questions(bench, 240.0) <= 4
+    bench.do(FlowRemoved(made.cookie, REMOVED_IDLE, 60, 60.0, 1))
+    assert gateway_questions(bench, 200.0) == 0
+
+
+def test_a_next_hop_is_left_alone_where_the_option_says_so() -> None:
+    bench = Bench(office(), neighbor_refresh_s=0.0)
+    bench.send("web/vm1", bench.frame())
+    assert gateway_questions(bench, 400.0) == 0
+
+
+def test_neighbours_that_nobody_asked_for_are_bounded() -> None:
+    bench = Bench(office(neighbor=False), max_neighbors=3)
+    bench.send("web/vm1", bench.frame())
+    router, effects = bench.b.key("r"), Effects()
+    addresses = [parse_ip(f"10.0.1.{number}") for number in range(100, 105)]
+    seen = [NeighborSeen(router, one, 0x02_AA_00_00_00_01) for one in addresses]
+
+    learning.learn(bench.core, seen, effects, bench.now)
+    told = [one.address for one in effects.nsdb_writes]  # type: ignore[union-attr]
+    assert told == addresses[:3]
+
+    more = [
+        NeighborSeen(router, addresses[0], 0x02_AA_00_00_00_02),
+        NeighborSeen(router, parse_ip(GATEWAY), parse_mac(GATEWAY_MAC)),
+    ]
+    learning.learn(bench.core, more, effects, bench.now)
+    assert len(effects.nsdb_writes) == 5, "known and wanted ones go on"
+    assert bench.core.counters["neighbours beyond a router's limit"] == 2
