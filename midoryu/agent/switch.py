@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Union
 
 from midoryu.agent.connection import Connection
@@ -169,7 +169,7 @@ class Switch:
             if not self._ready:
                 self.counters["packet_ins_before_ready"] += 1
                 return
-            self._packets.append(PacketIn(*wire_decode.decode_packet_in(message)))
+            self._packets.append(wire_decode.decode_packet_in(message, PacketIn))
             return
         self._hand_over()
         if kind == wire.FLOW_REMOVED:
@@ -247,27 +247,27 @@ class Switch:
             self.counters["sent_while_disconnected"] += 1
             return []
         failed: list[tuple[Sent, Exception]] = []
-        for packet in effects.state_pushes:
-            self._encode(wire.encode_packet_out, packet, failed)
-        for mod in effects.flow_mods:
-            self._encode(wire.encode_flow_mod, mod, failed)
-        for out in effects.packet_outs:
-            self._encode(wire.encode_packet_out, out, failed)
+        self._encode(wire.encode_packet_out, effects.state_pushes, failed)
+        self._encode(wire.encode_flow_mod, effects.flow_mods, failed)
+        self._encode(wire.encode_packet_out, effects.packet_outs, failed)
         return failed
 
     def _encode(
         self,
         encode: Callable[[Any, int], bytes],
-        value: Sent,
+        values: Sequence[Sent],
         failed: list[tuple[Sent, Exception]],
     ) -> None:
-        self._xid = xid = self._xid + 1 & 0xFFFF_FFFF
-        self._sent[xid % _SENT] = (xid, value)
-        try:
-            self._out.append(encode(value, xid))
-        except (ValueError, IndexError, OverflowError, struct.error) as error:
-            self.counters["unencodable"] += 1
-            failed.append((value, error))
+        xid, sent, out = self._xid, self._sent, self._out
+        for value in values:
+            xid = xid + 1 & 0xFFFF_FFFF
+            sent[xid % _SENT] = (xid, value)
+            try:
+                out.append(encode(value, xid))
+            except (ValueError, IndexError, OverflowError, struct.error) as error:
+                self.counters["unencodable"] += 1
+                failed.append((value, error))
+        self._xid = xid
 
     def flush(self) -> None:
         """Deliver what came, and send everything queued with one call."""

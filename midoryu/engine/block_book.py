@@ -32,6 +32,10 @@ class PortBlocks:
     def __init__(self) -> None:
         self.uplinks: dict[Pair, tuple[Uplink, ...]] = {}
         """(router, NAT address) -> where packets to it come in."""
+        self.mine: dict[str, Pair] = {}
+        """This host's leases -> what they are of."""
+        self.mine_counts: Counter[Pair] = Counter()
+        """How many it has of each."""
         self.devices: set[int] = set()
         """Devices whose rows decide that."""
         self.vports: set[int] = set()

@@ -77,5 +77,10 @@ class Express:
     def __init__(self) -> None:
         self.is_on = True
         self.taken = 0
-        """Packets that were carried out here."""
+        """Packets that were carried out by plans."""
+        self.counted = 0
+        """How many of them the counters have."""
+        self.records = 0
+        self.answers = 0
+        """Records, and flows for answers, that the counters do not have yet."""
         self.plans: dict[Key, list[Plan]] = {}

@@ -141,7 +141,10 @@ def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
     before = len(effects.flow_mods)
     for gone in [k for k in blocks.standing if core.topology.row(Lease, k) is None]:
         _stand(core, gone, None, effects)
+    blocks.mine.clear()
+    blocks.mine_counts.clear()
     for lease in leases:
+        _note_mine(core, lease.key, lease)
         _stand(core, lease.key, lease, effects, again=again)
     if len(effects.flow_mods) > before:
         scan(core)
@@ -153,20 +156,42 @@ def refresh(core: Core, effects: Effects, *, again: bool = False) -> None:
 
 def _leases_changed(core: Core, changes: Iterable[Change], effects: Effects) -> None:
     blocks = core.blocks
-    is_mine = False
+    others = False
     for change in changes:
         if isinstance(change, Put) and isinstance(change.row, Lease):
             lease = change.row
-            is_mine |= lease.host == core.host
             pair = lease.router, lease.address
+            others |= _note_mine(core, lease.key, lease)
             if pair not in blocks.uplinks:
                 _find_uplinks(core, {*blocks.uplinks, pair})
             _stand(core, lease.key, lease, effects)
         elif isinstance(change, Gone) and change.kind is Lease:
             _stand(core, str(change.key), None, effects)
-            is_mine = True
-    if is_mine:
+            others |= _note_mine(core, str(change.key), None)
+    if others:
         _receive(core, effects)
+
+
+def _note_mine(core: Core, key: str, lease: Union[Lease, None]) -> bool:
+    """Note a lease that came or went; tell whether this host has other pairs now.
+
+    It may lease a hundred blocks a second, nearly always of addresses that it has.
+    """
+    blocks, counts = core.blocks, core.blocks.mine_counts
+    before = blocks.mine.pop(key, None)
+    now = None
+    if lease is not None and lease.host == core.host:
+        now = blocks.mine[key] = lease.router, lease.address
+    if before == now:
+        return False
+    is_new = False
+    if now is not None:
+        counts[now] += 1
+        is_new = counts[now] == 1
+    if before is not None:
+        counts[before] -= 1
+        is_new |= not counts[before]
+    return is_new
 
 
 def _find_uplinks(core: Core, pairs: Collection[Pair]) -> None:
@@ -289,11 +314,7 @@ def _replace(
 def _receive(core: Core, effects: Effects, *, again: bool = False) -> None:
     """Take in what other hosts hand on for this host's own leases."""
     blocks, places = core.blocks, core.places
-    mine = {
-        (lease.router, lease.address)
-        for lease in core.topology.rows(Lease)
-        if lease.host == core.host
-    }
+    mine = [pair for pair, count in blocks.mine_counts.items() if count]
     entries = _find_entries(core, mine)
     blocks.entries = {key: tuple(found.values()) for key, found in entries.items()}
     config, out = core.config, effects.flow_mods

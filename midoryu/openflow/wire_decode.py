@@ -10,8 +10,9 @@ Source: OpenFlow 1.3.5, sections 7.3.5, 7.4.1, 7.4.2 and 7.4.4.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from midoryu.errors import DecodeError
 from midoryu.openflow import wire_match as oxm
@@ -29,6 +30,9 @@ _MULTIPART: Final = struct.Struct(">8xHH4x")
 _FLOW_STATS: Final = struct.Struct(">HBxIIHHHH4xQQQ")
 _MPF_MORE: Final = 1
 _FF_SEND_FLOW_REM: Final = 1
+
+
+_T = TypeVar("_T")
 
 
 class PacketInFields(NamedTuple):
@@ -67,8 +71,15 @@ class ErrorFields(NamedTuple):
     """At least the first 64 bytes of that message."""
 
 
-def decode_packet_in(message: bytes) -> PacketInFields:
+def decode_packet_in(
+    message: bytes,
+    make: Callable[..., _T] = PacketInFields,  # type: ignore[assignment]
+) -> _T:
     """Decode a packet-in message.
+
+    Args:
+        message: all of it.
+        make: makes a value of what `PacketInFields` has, in that order.
 
     Raises:
         DecodeError: the message is cut short or malformed.
@@ -80,9 +91,7 @@ def decode_packet_in(message: bytes) -> PacketInFields:
     if kind != 1 or length < 4 or start > len(message):
         raise DecodeError(f"packet-in with a match of type {kind}, {length} bytes")
     in_port, key, source, hops = _metadata(message[28 : 24 + length])
-    return PacketInFields(
-        in_port, message[start:], table, reason, cookie, key, source, hops
-    )
+    return make(in_port, message[start:], table, reason, cookie, key, source, hops)
 
 
 # Packets of one port carry the same metadata, so most calls are answered from here.

@@ -198,18 +198,30 @@ class ConnectionTable:
         """
         return code in self._index
 
+    def share(self, ends: FourTuple) -> FourTuple:
+        """Return the same ends, made of numbers that other records have as well."""
+        if len(self._interned) > _MAX_INTERNED:
+            self._interned.clear()
+        one = self._interned.setdefault
+        source, destination, port, to_port = ends
+        return (
+            one(source, source),
+            one(destination, destination),
+            one(port, port),
+            one(to_port, to_port),
+        )
+
     def insert_fresh(self, connection: Connection, forward: int, back: int) -> None:
         """Take a record that is new, and whose keys nobody claims.
 
         The table is plain and has room. The record translates its source at most.
 
         Args:
-            connection: the record.
+            connection: the record, its numbers shared (`share`).
             forward: code of its forward keys (see `may_find`).
             back: code of its return keys.
         """
         self._records[connection.id] = connection
-        self._intern(connection)
         index = self._index
         index[forward] = index[back] = connection
         if connection.phase in UNREPLIED:
@@ -416,16 +428,8 @@ class ConnectionTable:
 
     def _intern(self, connection: Connection) -> None:
         """Let equal numbers of different records be one object (saves a third)."""
-        if len(self._interned) > _MAX_INTERNED:
-            self._interned.clear()
+        connection.original = self.share(connection.original)
         one = self._interned.setdefault
-        source, destination, source_port, destination_port = connection.original
-        connection.original = (
-            one(source, source),
-            one(destination, destination),
-            one(source_port, source_port),
-            one(destination_port, destination_port),
-        )
         if connection.translations:
             connection.translations = tuple(
                 [
