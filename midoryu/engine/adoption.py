@@ -217,13 +217,15 @@ def _made_own(
     found = simulation.found
     connection = found.connection.id if found is not None else 0
     vlan = core.places.tag_by_vport.get(simulation.vports[0], 0)
+    match = translation.match_of(simulation, in_port, vlan, tunnel_key=tunnel_key)
+    is_tcp = connection != 0 and simulation.packet.ip_proto == protocol.TCP
+    if is_tcp and not tunnel_key:
+        match = translation.without_syn(match)
     return Entry(
         Flow(
             table=flow.table,
             priority=flow.priority,
-            match=translation.match_of(
-                simulation, in_port, vlan, tunnel_key=tunnel_key
-            ),
+            match=match,
             actions=subport.installed(
                 core,
                 simulation.vports[0],

@@ -540,12 +540,15 @@ def _flow(
     config = core.config
     vlan = core.places.tag_by_vport.get(simulation.vports[0], 0)
     is_tcp = connection != 0 and simulation.packet.ip_proto == protocol.TCP
+    match = translation.match_of(
+        simulation, event.in_port, vlan, tunnel_key=event.tunnel_key
+    )
+    if is_tcp and not event.tunnel_key:
+        match = translation.without_syn(match)
     return Flow(
         table=pipeline.VPORT,
         priority=pipeline.PRIORITY_REACTIVE,
-        match=translation.match_of(
-            simulation, event.in_port, vlan, tunnel_key=event.tunnel_key
-        ),
+        match=match,
         actions=actions,
         cookie=core.new_cookie(),
         idle_timeout_s=config.flow_idle_timeout_s if actions else 0,

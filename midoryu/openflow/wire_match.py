@@ -78,8 +78,10 @@ ONF_TCP_FLAGS: Final = 0xFFFF_0000 | 42 << 9 | 6
 ONF_EXPERIMENTER: Final = 0x4F4E_4600
 
 
-# A block of ports is matched as a port with a mask, which comes behind the value.
+# A block of ports is matched as a port with a mask, which comes behind the value; one
+# flag as all flags with a mask.
 _BLOCK_MASK: Final = 0x3FF << field.PORT_BLOCK_SHIFT
+_SYN_MASK: Final = 1 << field.TCP_SYN_SHIFT
 
 # Room below the last field, so that a right shift within it is a left shift here.
 _GUARD_BITS: Final = 8
@@ -89,9 +91,11 @@ class _Part(NamedTuple):
     """One OXM field that stands for (some bits of) one of our fields."""
 
     header: int
-    """OXM header, with a mask for a block of ports alone."""
+    """OXM header, with a mask for a block of ports and for one TCP flag alone."""
     places: tuple[tuple[int, int], ...]
     """(mask of our value, left shift within the OXM value; negative is right)."""
+    mask: int = 0
+    """What stands behind the value, where the header says that there is a mask."""
 
 
 class _Layout(NamedTuple):
@@ -114,6 +118,11 @@ _TOS: Final = (_Part(IP_DSCP, ((0xFC, -2),)), _Part(IP_ECN, ((0x03, 0),)))
 # nw_frag: bit 0 says fragment, bit 1 not the first. Ours: 0 none, 1 first, 2 later.
 _FRAG: Final = (_Part(IP_FRAG, ((1, 0), (2, 0), (2, -1))),)
 
+_SYN: Final = (
+    _Part(
+        TCP_FLAGS & ~0xFF | HAS_MASK | 4, ((1, 16 + field.TCP_SYN_SHIFT),), _SYN_MASK
+    ),
+)
 _SIMPLE: Final[dict[int, tuple[_Part, ...]]] = {
     field.IN_PORT: _whole(IN_PORT),
     field.ETH_DST: _whole(ETH_DST),
@@ -197,8 +206,7 @@ def _layout(fields: int, eth_type: int, ip_proto: int) -> _Layout:
         left -= 32
         template |= part.header << left
         left -= (part.header & 0xFF) * 8
-        if part.header & HAS_MASK:
-            template |= _BLOCK_MASK << left
+        template |= part.mask << left
         places += [(index, mask, left + shift) for mask, shift in part.places]
     return _Layout(size, template, tuple(places))
 
@@ -207,9 +215,12 @@ def _parts(bit: int, eth_type: int, ip_proto: int) -> tuple[_Part, ...]:
     simple = _SIMPLE.get(bit)
     if simple is not None:
         return simple
+    if bit == field.TCP_SYN:
+        return _SYN
     if bit == field.PORT_BLOCK and ip_proto in L4_DST:
         masked = L4_DST[ip_proto] & ~0xFF | HAS_MASK | 4
-        return (_Part(masked, ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)),)
+        places = ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)
+        return (_Part(masked, places, _BLOCK_MASK),)
     header = _BY_ETH_TYPE.get((bit, eth_type)) or _BY_IP_PROTO.get((bit, ip_proto))
     if header is None:
         (name,) = field.names(bit)
@@ -342,6 +353,9 @@ def _take(values: dict[int, int], header: int, value: int, mask: int | None) -> 
     if meaning.bit == field.L4_DST and mask == _BLOCK_MASK:
         meaning = _Meaning(field.PORT_BLOCK, _BLOCK_MASK, 0)
         value >>= field.PORT_BLOCK_SHIFT
+    elif meaning.bit == field.TCP_FLAGS and mask == _SYN_MASK:
+        meaning = _Meaning(field.TCP_SYN, _SYN_MASK, 0)
+        value >>= field.TCP_SYN_SHIFT
     if mask is not None and mask & meaning.full_mask != meaning.full_mask:
         raise DecodeError(f"match field {header:#010x} with mask {mask:#x}")
     if meaning.bit in values:

@@ -36,6 +36,9 @@ TOO_LARGE: Final = 1 << 18
 # The upper ten bits of L4_DST: which block of 64 ports the destination is in.
 PORT_BLOCK: Final = 1 << 19
 PORT_BLOCK_SHIFT: Final = 6
+# The SYN bit of TCP_FLAGS alone.
+TCP_SYN: Final = 1 << 20
+TCP_SYN_SHIFT: Final = 1
 
 UNMATCHABLE: Final = ICMP_ID | PAYLOAD
 L4: Final = L4_SRC | L4_DST
@@ -62,6 +65,7 @@ NAMES: Final[tuple[tuple[int, str], ...]] = (
     (PAYLOAD, "payload"),
     (TOO_LARGE, "too_large"),
     (PORT_BLOCK, "port_block"),
+    (TCP_SYN, "tcp_syn"),
 )
 
 

@@ -108,6 +108,19 @@ def match_of(
     return Match(fields, tuple(compress(values, _selectors(fields))))
 
 
+def without_syn(match: Match) -> Match:
+    """Leave the segments that open a TCP connection out of a match.
+
+    They are for the agent, whatever stands for the rest of the connection. What the
+    switch caches of them then is one entry for all of two machines' connections, which
+    no new flow makes wrong: staged look-up ends before the ports.
+    """
+    fields = match.fields
+    if fields & field.TCP_FLAGS or not fields & field.L4:
+        return match  # one for some flags only, or for later fragments
+    return Match(fields | field.TCP_SYN, (*match.values, 0))
+
+
 @lru_cache(maxsize=1024)
 def _selectors(fields: int) -> tuple[int, ...]:
     return tuple(fields >> bit & 1 for bit in range(fields.bit_length()))

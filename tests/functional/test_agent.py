@@ -369,6 +369,11 @@ MANY_FLOWS = [
         ((flow.METER, 1), (flow.CONTROLLER,)),
     ),
     (field.TUNNEL_KEY, (0xFFFFFF,), ()),
+    (
+        field.ETH_TYPE | field.IP_PROTO | field.L4 | field.TCP_SYN,
+        (0x86DD, 6, 80, 81, 0),
+        ((flow.OUTPUT, 1),),
+    ),
 ]
 
 

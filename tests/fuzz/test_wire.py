@@ -27,7 +27,7 @@ DECODERS = (
 )
 V4 = st.integers(0, 2**32 - 1).map(lambda value: V4_MAPPED | value)
 V6 = st.integers(2**64, 2**128 - 1)
-OCTET, SHORT, MAC = (st.integers(0, 2**bits - 1) for bits in (8, 16, 48))
+BIT, OCTET, SHORT, MAC = (st.integers(0, 2**bits - 1) for bits in (1, 8, 16, 48))
 
 
 LOWER = {
@@ -67,7 +67,9 @@ def matches(draw: st.DrawFn) -> Match:
         ports = OCTET if proto in (1, 58) else SHORT
         values |= draw(_some({field.L4_SRC: ports, field.L4_DST: ports}))
     if proto == 6:
-        values |= draw(_some({field.TCP_FLAGS: st.integers(0, 0xFFF)}))
+        flags = {field.TCP_FLAGS: st.integers(0, 0xFFF), field.TCP_SYN: BIT}
+        bit = draw(st.sampled_from(sorted(flags)))
+        values |= draw(_some({bit: flags[bit]}))
     return _match(values)
 
 

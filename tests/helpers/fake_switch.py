@@ -35,7 +35,8 @@ _IP_FIELDS: Final = (
     | field.IP_FRAG
     | field.IP_TTL
 )
-_NEEDS_PROTO: Final = field.L4 | field.PORT_BLOCK | field.TCP_FLAGS | field.ND_TARGET
+_TCP_FIELDS: Final = field.TCP_FLAGS | field.TCP_SYN
+_NEEDS_PROTO: Final = field.L4 | field.PORT_BLOCK | _TCP_FIELDS | field.ND_TARGET
 # A table behind a packet-out: none.
 _NO_TABLE: Final = -1
 
@@ -292,7 +293,7 @@ def _check(flow: of.Flow) -> None:
         raise ValueError(f"an IP field without its eth_type: {flow}")
     if fields & _NEEDS_PROTO and proto is None:
         raise ValueError(f"a layer 4 field without ip_proto: {flow}")
-    if fields & field.TCP_FLAGS and proto != TCP:
+    if fields & _TCP_FIELDS and proto != TCP:
         raise ValueError(f"TCP flags of no TCP: {flow}")
     if fields & field.ND_TARGET and (eth_type, proto) != (ETH_IPV6, ICMPV6):
         raise ValueError(f"a neighbour target of no ICMPv6: {flow}")
@@ -324,6 +325,7 @@ _READ: Final[dict[int, Callable[[_Passage], int]]] = {
     field.IP_TTL: lambda p: p.packet.headers.ip_ttl,
     field.ND_TARGET: lambda p: p.packet.nd_target,
     field.TUNNEL_KEY: lambda p: p.tunnel_key,
+    field.TCP_SYN: lambda p: p.packet.tcp_flags >> field.TCP_SYN_SHIFT & 1,
     field.TOO_LARGE: lambda p: p.too_large,
     field.PORT_BLOCK: lambda p: p.packet.headers.l4_dst >> field.PORT_BLOCK_SHIFT,
 }

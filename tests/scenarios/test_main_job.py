@@ -184,14 +184,15 @@ def test_icmp_echo_and_its_reply_pass_the_masquerade(fabric: Fabric) -> None:
 
 
 def test_vms_on_two_hosts_talk_with_one_packet_in_each_way(fabric: Fabric) -> None:
-    udp = frames.tcp(
-        "10.0.1.2",
-        "10.0.1.3",
-        dport=80,
-        eth_src="02:00:00:00:00:02",
-        eth_dst="02:00:00:00:00:03",
-    )
     before = fabric.hosts["node2"].packet_ins
-    for _ in range(3):
-        assert only(fabric.send("web/vm2", udp))[0] == "web/vm3"
+    for flags in ("S", "A", "FA"):
+        tcp = frames.tcp(
+            "10.0.1.2",
+            "10.0.1.3",
+            dport=80,
+            flags=flags,
+            eth_src="02:00:00:00:00:02",
+            eth_dst="02:00:00:00:00:03",
+        )
+        assert only(fabric.send("web/vm2", tcp))[0] == "web/vm3"
     assert fabric.hosts["node2"].packet_ins - before == 1

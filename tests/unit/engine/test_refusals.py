@@ -70,7 +70,7 @@ class Host:
         priorities = (pipeline.PRIORITY_REFUSED, pipeline.PRIORITY_GUARD)
         for one in [flow for p in priorities for flow in self.wide(p)]:
             self.switch.apply([RemoveFlow(one)])
-            self.bench.do(FlowRemoved(one.cookie, pipeline.REMOVED_HARD, 0, 2.0, 9, 0))
+            self.bench.do(FlowRemoved(one.cookie, pipeline.REMOVED_HARD, 0, 2.0, 9))
 
 
 def syn(host: Host, **fields: Any) -> bytes:

@@ -41,3 +41,20 @@ def test_a_vports_miss_is_metered_and_its_key_leads_to_it() -> None:
     assert by_table[pipeline.TUNNEL].actions == ((flow.OUTPUT, 5),)
     priority = by_table[pipeline.VPORT].priority
     assert pipeline.PRIORITY_MISS < priority < pipeline.PRIORITY_REACTIVE
+
+
+def test_misses_are_told_apart_by_tcp_flags_and_nobody_sends_what_that_takes() -> None:
+    apart = [
+        value
+        for value in base_flows(1, 2)
+        if value.priority == pipeline.PRIORITY_APART and value.table == pipeline.VPORT
+    ]
+    (_, *mods) = vport_flows(77, 5, meter=9, rate_pps=100, burst=10)
+
+    assert {value.match.values for value in apart} == {
+        (0x0800, 6, 0xFFF),
+        (0x86DD, 6, 0xFFF),
+    }
+    assert all(value.actions == () for value in apart)
+    misses = [mod.flow for mod in mods if mod.flow.table == pipeline.VPORT]
+    assert all(miss.priority < pipeline.PRIORITY_APART for miss in misses)

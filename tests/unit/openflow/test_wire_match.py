@@ -75,6 +75,10 @@ CASES = {
         Match(ETH | PROTO | field.PORT_BLOCK, (protocol.ETH_IPV4, protocol.TCP, 17)),
         {"eth_type": 0x0800, "ip_proto": 6, "tcp_dst": (17 * 64, 0xFFC0)},
     ),
+    "what opens no connection": (
+        Match(ETH | PROTO | field.TCP_SYN, (protocol.ETH_IPV4, protocol.TCP, 0)),
+        {"eth_type": 0x0800, "ip_proto": 6, "tcp_flags_nxm": (0, 2)},
+    ),
     "tunnel key": (Match(field.TUNNEL_KEY, (0xFFFFFF,)), {"tunnel_id": 0xFFFFFF}),
 }
 

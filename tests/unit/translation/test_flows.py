@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from midoryu.openflow import flow, pipeline
+from midoryu.openflow.flow import Match
 from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.simulation.outcome import Drop, Flood, Forward, Reason, Simulation
@@ -289,3 +290,28 @@ def test_a_sub_ports_flow_matches_its_tag() -> None:
 
     values = dict(zip(field.names(match.fields), match.values))
     assert values == {"in_port": 5, "eth_type": 0x0800, "vlan": 0x1000 | 101}
+
+
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        (field.ETH_TYPE | field.IP_PROTO | field.TCP_FLAGS, (0x0800, 6, 0x10)),
+        (field.ETH_TYPE | field.IP_PROTO | field.IP_FRAG, (0x0800, 6, 2)),
+    ],
+    ids=["flags were read", "a later fragment"],
+)
+def test_what_says_nothing_of_a_whole_connection_stays(
+    fields: int, values: tuple[int, ...]
+) -> None:
+    match = Match(fields, values)
+
+    assert translation.without_syn(match) == match
+
+
+def test_segments_that_open_a_connection_are_left_out() -> None:
+    fields = field.ETH_TYPE | field.IP_PROTO | field.L4
+    match = Match(fields, (0x0800, 6, 1, 2))
+
+    left = translation.without_syn(match)
+
+    assert left == Match(fields | field.TCP_SYN, (0x0800, 6, 1, 2, 0))
