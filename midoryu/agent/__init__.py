@@ -30,7 +30,7 @@ import time
 import traceback
 from typing import Any, ClassVar
 
-from midoryu.agent import garbage
+from midoryu.agent import garbage, helper
 from midoryu.agent.config import AgentConfig
 from midoryu.agent.connection import serve
 from midoryu.agent.control import ControlServer
@@ -67,6 +67,9 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
             raise AssertionError
         for warning in self.config.warnings:
             LOG.warning("%s", warning)
+        engine = self.config.engine
+        carried = engine.mtu_bytes - engine.tunnel_overhead_bytes
+        LOG.info("underlay MTU %d bytes, networks %d", engine.mtu_bytes, carried)
         try:
             self._build(self.config)
         except MidoryuError as error:
@@ -128,6 +131,8 @@ class MidoryuAgent(RyuApp):  # type: ignore[misc]
         hub.spawn(self._control.serve)
         hub.spawn(watch, self._neighbors(), hub.sleep)
         hub.spawn(garbage.keep_short, hub.sleep)
+        if self.config is not None and self.config.metadata_command:
+            hub.spawn(helper.keep, self.config.metadata_command, hub.sleep)
         if self._journal is not None:
             self._journal.start()
             hub.spawn(_log_reports, self._journal)

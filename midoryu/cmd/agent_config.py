@@ -7,7 +7,9 @@ The only place where the agent's options are read and judged together.
 from __future__ import annotations
 
 import difflib
+import os
 import secrets
+import sys
 import time
 from typing import Any
 
@@ -19,19 +21,23 @@ from midoryu.conf import flow_state, opts
 from midoryu.engine.config import EngineConfig
 from midoryu.errors import ConfigError
 from midoryu.ovs.settings import OvsSettings
+from midoryu.ovs.underlay import interface_mtu
 from midoryu.packet.address import is_multicast_ip, parse_ip
 from midoryu.state.connection import Phase
-from midoryu.topology.mtu import tunnel_overhead
+from midoryu.topology.mtu import DEFAULT_UNDERLAY_MTU, tunnel_overhead
 
 # 2026-01-01T00:00:00Z
 _EPOCH_START = 1_767_225_600
 # A restart takes longer than this fraction of a second.
 _EPOCH_PER_S = 8
+# RFC 791, section 3.2; jumbo frames (no packet-out has room for more than 64 KiB).
+_LEAST_MTU = 576
+_MOST_MTU = 9216
 _LIMITS = (
-    "mtu_bytes",
     "gateway_return",
     "vport_rate_pps",
     "vport_burst",
+    "flood_rate_pps",
     "vport_storm_pps",
     "network_mac_limit",
     "vport_mac_limit",
@@ -76,8 +82,10 @@ def agent_config(conf: Any) -> AgentConfig:
 def _build(conf: Any) -> AgentConfig:
     keys, warnings = _state_keys(conf.flow_state.key_file)
     underlay = _underlay(conf.agent.local_ip)
+    mtu_bytes, more = _mtu(conf.agent)
+    warnings += more
     return AgentConfig(
-        engine=_engine(conf, keys),
+        engine=_engine(conf, keys, mtu_bytes),
         ovs=OvsSettings(
             ovsdb=conf.agent.ovsdb,
             bridge=conf.agent.bridge,
@@ -94,11 +102,45 @@ def _build(conf: Any) -> AgentConfig:
         key_file=conf.flow_state.key_file,
         journal=conf.flow_state.journal,
         journal_limit_bytes=conf.flow_state.journal_limit_mb << 20,
+        metadata_command=_metadata_command(conf),
         warnings=warnings,
     )
 
 
-def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
+def _metadata_command(conf: Any) -> tuple[str, ...]:
+    """Say how to run the metadata proxy; () where nobody wants the agent to.
+
+    Raises:
+        ConfigError: its file is not there.
+    """
+    own = conf.agent.metadata_config
+    if not own:
+        return ()
+    if not os.path.isfile(own):
+        raise ConfigError(f"[agent] metadata_config: there is no file {own}")
+    files = [f"--config-file={path}" for path in (*(conf.config_file or ()), own)]
+    return (sys.executable, "-m", "midoryu.cmd.metadata", "--supervised", *files)
+
+
+def _mtu(agent: Any) -> tuple[int, tuple[str, ...]]:
+    """Return the underlay's MTU, and what the operator should know about it."""
+    if agent.mtu_bytes:
+        if agent.mtu_bytes < _LEAST_MTU:
+            raise ConfigError(f"[agent] mtu_bytes: 0, or {_LEAST_MTU} and more")
+        return agent.mtu_bytes, ()
+    found = interface_mtu(agent.local_ip)
+    if found is None:
+        return DEFAULT_UNDERLAY_MTU, (
+            f"no interface has [agent] local_ip {agent.local_ip} yet: the underlay's "
+            f"MTU is taken for {DEFAULT_UNDERLAY_MTU} bytes (set mtu_bytes)",
+        )
+    name, mtu_bytes = found
+    if mtu_bytes < _LEAST_MTU:
+        raise ConfigError(f"MTU of {name}, {mtu_bytes} bytes, is too small for tunnels")
+    return min(mtu_bytes, _MOST_MTU), ()
+
+
+def _engine(conf: Any, keys: tuple[bytes, ...], mtu_bytes: int) -> EngineConfig:
     limits = {name: getattr(conf.agent, name) for name in _LIMITS}
     if limits["max_waiting_per_vport"] > limits["max_waiting"]:
         raise ConfigError("[agent] max_waiting_per_vport is above max_waiting")
@@ -132,6 +174,7 @@ def _engine(conf: Any, keys: tuple[bytes, ...]) -> EngineConfig:
             conf.agent.tunnel_type, ipv6=":" in str(conf.agent.local_ip)
         ),
         lifetimes_s=tuple(lifetimes[phase] for phase in Phase),
+        mtu_bytes=mtu_bytes,
         **limits,
     )
 

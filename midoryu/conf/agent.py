@@ -73,6 +73,14 @@ OPTIONS: Final = [
         help="Unix socket for `midoryu-ctl flow-state`.",
     ),
     cfg.StrOpt(
+        "metadata_config",
+        default="",
+        help="File with the group [metadata]: with one, the agent runs this host's "
+        "metadata proxy (midoryu-metadata), starts it again when it ends, and takes it "
+        "along. Empty: none, or a service of its own; with both, each takes the "
+        "other's interfaces away. A wrong file is told in the agent's log.",
+    ),
+    cfg.StrOpt(
         "tunnel_type",
         default="gre",
         choices=["gre", "vxlan", "geneve"],
@@ -80,22 +88,25 @@ OPTIONS: Final = [
     ),
     cfg.IntOpt(
         "mtu_bytes",
-        default=_DEFAULT.mtu_bytes,
-        min=576,
+        default=0,
+        min=0,
         max=65535,
-        help="MTU of the underlay in bytes; less a tunnel's headers (GRE 42, VXLAN and "
-        "Geneve 50, with IPv6 20 more) it is the MTU of networks that name none. Too "
-        "large a value loses flow state.",
+        help="MTU of the underlay in bytes, 576 or more; less a tunnel's headers (GRE "
+        "42, VXLAN and Geneve 50, with IPv6 20 more) it is the MTU of networks that "
+        "name none. 0 is what the interface with local_ip has when the agent starts, "
+        "9216 at most. Too large a value loses large packets and flow state, too small "
+        "a one wastes room.",
     ),
     cfg.IntOpt(
         "assumed_mtu_bytes",
-        default=_DEFAULT.assumed_mtu_bytes,
+        default=1500,
         min=0,
         max=65535,
-        help="What machines may send whatever MTU their network has, 1500 say, when "
-        'nobody tells them a smaller one: routers then answer "fragmentation needed" '
-        'and "packet too big" wherever a link or tunnel carries less. 0 holds packets '
-        "only against links that are narrower than the way in.",
+        help="What machines may send whatever MTU their network has, as nobody may "
+        'have told them a smaller one: routers answer "fragmentation needed" and '
+        '"packet too big" wherever a link or tunnel carries less. 0 holds packets only '
+        "against links that are narrower than the way in; then routed packets that are "
+        "too large for a tunnel are lost without a word.",
     ),
     cfg.IntOpt(
         "vport_rate_pps",
@@ -111,6 +122,16 @@ OPTIONS: Final = [
         min=1,
         max=10_000_000,
         help="Packets of one port that may go to the agent at once, above the rate.",
+    ),
+    cfg.IntOpt(
+        "flood_rate_pps",
+        default=_DEFAULT.flood_rate_pps,
+        min=0,
+        max=10_000_000,
+        help="Packets per second of one port that may go to the agent while it sends "
+        "far more of them than other ports that are there: a flood of new flows must "
+        "not take the agent and the switch from the others. A port that is alone, or "
+        "one of several alike, has vport_rate_pps. 0: no port is limited so.",
     ),
     cfg.StrOpt(
         "gateway_return",

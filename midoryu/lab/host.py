@@ -92,7 +92,6 @@ class HostNode:
             ("agent", "datapath_type", "netdev"),
             ("agent", "ovsdb", self.ovsdb),
             ("agent", "control_socket", str(self.control_socket)),
-            ("agent", "mtu_bytes", str(self.spec.underlay.mtu_bytes)),
             ("nsdb", "connection", nsdb),
             ("flow_state", "journal", str(self.journal)),
             ("flow_state", "key_file", str(self.store.directory / "flow-state.key")),

@@ -49,7 +49,7 @@ _MAX_KEYS: Final = 4096
 # Templates with one key: they differ in their bounds.
 _MAX_TEMPLATES: Final = 8
 # Longer packets may meet an MTU on their way: the least that IPv4 hosts must take
-# (RFC 791, section 3.1) fits everywhere.
+# (RFC 791, section 3.1) fits nearly everywhere.
 _MAX_BYTES: Final = 576
 
 # What a walk may have done, and what a view may have.
@@ -67,6 +67,7 @@ _WALK_KNOWN: Final = frozenset(
         "ingress",
         "is_ip",
         "judged",
+        "limit",
         "looked",
         "masquerade",
         "packet",
@@ -87,6 +88,7 @@ _SIMULATION_KNOWN: Final = frozenset(
         "vports",
         "found",
         "connection",
+        "limit",
         "walk",
         "template",
     ]
@@ -94,6 +96,7 @@ _SIMULATION_KNOWN: Final = frozenset(
 _VIEW_KNOWN: Final[dict[type, frozenset[str]]] = {
     RouterView: frozenset(
         (
+            "assumed_mtu",
             "broadcasts",
             "is_narrow",
             "local",
@@ -273,6 +276,7 @@ class Template:
             model.vports,
             None,
             record,
+            limit=model.limit,
             template=self,
         )
 
@@ -462,6 +466,9 @@ def _is_plain(simulation: Simulation) -> bool:
     if not isinstance(simulation.outcome, Forward) or walk is None:
         return False
     if walk.hit is not None or walk.generated:
+        return False
+    if 0 < walk.limit < _MAX_BYTES:
+        # A sibling may not fit.
         return False
     if walk.fields & field.L4_SRC or simulation.fields & field.UNMATCHABLE:
         return False

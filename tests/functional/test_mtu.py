@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import re
 import struct
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 from midoryu.lab.lab import Lab
 from tests.functional.lab_tools import LABS, LabMaker, counters, pings, wait
@@ -15,6 +17,15 @@ from tests.functional.lab_tools import LABS, LabMaker, counters, pings, wait
 FAR = {4: "10.0.2.12", 6: "fd00:2::12"}
 # ICMP and IP headers.
 HEADERS = {4: 28, 6: 48}
+# What a tunnel over IPv4 leaves of 1500 bytes.
+CARRIED = {"gre": 1458, "vxlan": 1450}
+
+
+class Tunnel(NamedTuple):
+    """A lab, and the largest IP packet that its tunnels carry."""
+
+    lab: Lab
+    carried: int
 
 
 @pytest.fixture(scope="module")
@@ -94,31 +105,44 @@ def test_the_mss_of_a_connection_is_clamped(lab: Lab, family: int, mss: int) -> 
     assert any(option in frame.data for frame in capture.frames())
 
 
-@pytest.fixture(scope="module")
-def tunnel(module_lab: LabMaker) -> Lab:
-    return module_lab(LABS / "mtu-tunnel.yaml")
+@pytest.fixture(scope="module", params=["gre", "vxlan"])
+def tunnel(request: pytest.FixtureRequest, module_lab: LabMaker) -> Tunnel:
+    """Make an underlay of 1500 bytes; no option speaks of its size."""
+    spec = yaml.safe_load((LABS / "mtu-tunnel.yaml").read_text())
+    spec["agent"] = {"agent": {"tunnel_type": request.param}}
+    return Tunnel(module_lab(spec), CARRIED[request.param])
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_tunnel_carries_what_the_underlay_leaves_and_says_so(
-    tunnel: Lab, family: int
+    tunnel: Tunnel, family: int
 ) -> None:
-    fits = str(1458 - HEADERS[family])
-    assert pings(tunnel, "vm1", FAR[family], "-M", "do", "-s", fits) == 3
+    lab, fits = tunnel.lab, tunnel.carried - HEADERS[family]
+    forget(lab)
+    assert pings(lab, "vm1", FAR[family], "-M", "do", "-s", str(fits)) == 3
+    assert pings(lab, "vm1", FAR[family], "-M", "do", "-s", str(fits + 1)) == 0
+    forget(lab)
     size = str(1500 - HEADERS[family])
     command = ["ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", size, FAR[family]]
 
-    text = tunnel.exec("vm1", command, check=False).stdout
+    text = lab.exec("vm1", command, check=False).stdout
 
-    assert re.search(r"mtu\s*=\s*1458", text), text
+    assert re.search(rf"mtu\s*=\s*{tunnel.carried}", text), text
 
 
-def test_tcp_finds_its_way_through_the_tunnel(tunnel: Lab) -> None:
-    forget(tunnel)
-    server = tunnel.popen("vm2", ["iperf3", "-s", "-1"])
-    assert wait(lambda: "5201" in tunnel.exec("vm2", ["ss", "-Hltn"]).stdout)
+def test_what_may_be_fragmented_passes_the_tunnel_in_pieces(tunnel: Tunnel) -> None:
+    forget(tunnel.lab)
+    assert pings(tunnel.lab, "vm1", FAR[4], "-M", "dont", "-s", "1472") == 3
 
-    text = tunnel.exec("vm1", ["iperf3", "-J", "-t", "2", "-c", FAR[4]], timeout=20)
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_tcp_finds_its_way_through_the_tunnel(tunnel: Tunnel, family: int) -> None:
+    lab = tunnel.lab
+    forget(lab)
+    server = lab.popen("vm2", ["iperf3", "-s", "-1"])
+    assert wait(lambda: "5201" in lab.exec("vm2", ["ss", "-Hltn"]).stdout)
+
+    text = lab.exec("vm1", ["iperf3", "-J", "-t", "2", "-c", FAR[family]], timeout=20)
 
     server.wait(timeout=10)
     assert json.loads(text.stdout)["end"]["sum_received"]["bytes"] > 1_000_000

@@ -56,14 +56,30 @@ def test_keys_are_read_in_their_order(tmp_path: Path) -> None:
     keys.write_text(f"{KEY}\n{KEY[::-1]}\n")
 
     config = configured(
-        tmp_path, f"[agent]\nlocal_ip = 2001:db8::1\n[flow_state]\nkey_file = {keys}\n"
+        tmp_path, f"[agent]\nlocal_ip = ::1\n[flow_state]\nkey_file = {keys}\n"
     )
 
     assert config.engine.state_keys == (bytes.fromhex(KEY), bytes.fromhex(KEY[::-1]))
     assert config.warnings == ()
 
 
+def test_the_underlays_mtu_is_that_of_the_interface(tmp_path: Path) -> None:
+    text = "[agent]\nlocal_ip = {}\n"
+
+    # The loopback interface has 64 KiB; a packet-out does not carry as much.
+    found = configured(tmp_path, text.format("127.0.0.1"))
+    nowhere = configured(tmp_path, text.format("192.0.2.1"))
+    said = configured(tmp_path, text.format("127.0.0.1") + "mtu_bytes = 1400\n")
+
+    assert found.engine.mtu_bytes == 9216
+    assert nowhere.engine.mtu_bytes == 1500
+    assert any("192.0.2.1" in one for one in nowhere.warnings)
+    assert said.engine.mtu_bytes == 1400
+    assert said.engine.assumed_mtu_bytes == 1500
+
+
 WRONG = {
+    "MTU": ("[agent]\nlocal_ip = 127.0.0.1\nmtu_bytes = 100\n", "mtu_bytes: 0, or 576"),
     "no address": ("[agent]\nhost = a\n", "local_ip is missing"),
     "no IP": ("[agent]\nlocal_ip = 1.2.3\n", r"\[agent\] local_ip"),
     "multicast": ("[agent]\nlocal_ip = 224.0.0.1\n", "no address of a host"),

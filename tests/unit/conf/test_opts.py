@@ -35,7 +35,7 @@ def test_an_empty_file_gives_the_engines_own_defaults() -> None:
     conf([], default_config_files=[])
     engine = EngineConfig(host="h", epoch=1, seed=1)
 
-    for option in ("mtu_bytes", "max_flows", "fin_timeout_s", "neighbor_timeout_s"):
+    for option in ("max_flows", "fin_timeout_s", "neighbor_timeout_s"):
         assert conf.agent[option] == getattr(engine, option)
     lifetimes = [conf.flow_state[lifetime_option(phase)] for phase in Phase]
     assert tuple(lifetimes) == engine.lifetimes_s

@@ -15,7 +15,7 @@ from midoryu.engine.config import EngineConfig
 from midoryu.engine.effect import Effects
 from midoryu.engine.engine import Engine
 from midoryu.engine.express_book import Plan
-from midoryu.openflow import wire
+from midoryu.openflow import flow, wire
 from midoryu.packet.address import Prefix, parse_ip
 from midoryu.state.connection import Connection, Phase, Translation, TranslationKind
 from midoryu.topology import model
@@ -157,6 +157,18 @@ def test_siblings_go_by_express(
     if masquerade:
         blocks = twins.engines[0]._core.blocks
         assert (len(blocks.unproven) > 20) is bool(blocks.ways)
+
+
+@pytest.mark.parametrize("masquerade", [False, True])
+def test_flows_that_look_at_the_size_go_by_express(masquerade: bool) -> None:
+    twins = Twins(V4, *STATEFUL, masquerade=masquerade, assumed_mtu_bytes=1500)
+    for number in range(20):
+        twins.do(event.PacketIn(11, twins.frame(sport=1100 + number), 10))
+    twins.same()
+    assert twins.taken > 10
+    core = twins.engines[0]._core
+    kinds = {one.flow.actions[0][0] for one in core.flows if one.flow.actions}
+    assert flow.CHECK_SIZE in kinds
 
 
 def test_a_full_table_and_a_crowded_vport_are_left_to_the_packet_lane() -> None:

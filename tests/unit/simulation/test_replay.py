@@ -112,6 +112,28 @@ def test_another_address_that_no_row_tells_apart_is_replayed() -> None:
     assert pair.replays.replayed == 8
 
 
+@FAMILIES
+def test_siblings_are_held_against_an_mtu_alike(family: Family) -> None:
+    pair = Pair(office(family))
+    pair.overlay.topology.assumed_mtu = 1500
+    for sport in range(1000, 1010):
+        full, _ = pair.ask(syn(family, family.outside, sport, **eth(pair.overlay)))
+        assert full.limit == 1458
+    assert pair.replays.replayed == 8
+
+
+def test_siblings_that_may_be_too_large_for_a_link_are_not_replayed() -> None:
+    overlay = office(V4)
+    overlay.change(replace(overlay.vport("r/up"), mtu=500))
+    pair = Pair(overlay)
+    for sport in range(1000, 1006):
+        pair.ask(syn(V4, V4.outside, sport, **eth(overlay)))
+    large = syn(V4, V4.outside, 1006, payload=bytes(500), **eth(overlay))
+    full, _ = pair.ask(large)
+    assert full.packet.l3_length > full.limit == 500
+    assert pair.replays.replayed == 0
+
+
 def test_a_record_that_is_there_is_found() -> None:
     pair = Pair(office(V4))
     for sport in range(1000, 1003):
