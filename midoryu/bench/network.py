@@ -13,8 +13,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any, Final
 
+from midoryu.bench import cpu, ovn, static_flows
 from midoryu.bench import net_world as world
-from midoryu.bench import ovn, static_flows
 from midoryu.bench.report import Figure
 from midoryu.lab.error import LabError
 from midoryu.lab.lab import Lab
@@ -142,15 +142,20 @@ def _one(
     udp = _iperf(lab, address, seconds, ("-u", "-b", "300M", "-l", "1400"))
     values.append((f"{path}: UDP at 300 Mbit/s", "Mbit/s", udp))
     for in_flight in _IN_FLIGHT:
+        name = f"{path}: new connections, {in_flight} clients"
+        before = cpu.used_us(lab)
         result = _load(
             lab,
             "connect",
             *("--to", address, "--in-flight", str(in_flight)),
             *("--seconds", str(2 * seconds)),
         )
-        values.append(
-            (f"{path}: new connections, {in_flight} clients", "/s", result["rate"])
-        )
+        values.append((name, "/s", result["rate"]))
+        count = result["rate"] * 2 * seconds
+        for who, used in cpu.used_us(lab).items():
+            if in_flight == max(_IN_FLIGHT) and count:
+                each = (used - before[who]) / count
+                values.append((f"{name}, CPU of {who} for each", "us", each))
     return values
 
 
