@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from midoryu.cli.exit_code import DONE, REFUSED, UNREACHABLE
 from midoryu.errors import MidoryuError
 
 DEFAULT_SOCKET: Final = "/run/midoryu/agent.sock"
@@ -23,6 +24,14 @@ PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 class AgentError(MidoryuError):
     """The agent cannot be reached, or did not like the question."""
+
+    exit_code = REFUSED
+
+
+class NoAgentError(AgentError):
+    """The agent cannot be reached."""
+
+    exit_code = UNREACHABLE
 
 
 def register(subparsers: Any) -> None:
@@ -38,7 +47,9 @@ def register(subparsers: Any) -> None:
         default=DEFAULT_SOCKET,
         help="the agent's control socket (%(default)s)",
     )
-    common.add_argument("--format", choices=("table", "json"), default="table")
+    # Not to overrule `midoryu-ctl --format json flow-state`.
+    formats = ("table", "json")
+    common.add_argument("--format", choices=formats, default=argparse.SUPPRESS)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser(
         "list", parents=[common], help="list connection records"
@@ -57,12 +68,12 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the command; 0 is success."""
+    """Carry out the command; returns one of `exit_code`."""
     try:
         result = _query(args)
     except AgentError as error:
         print(f"midoryu-ctl: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     if args.format == "json":
         print(json.dumps(result, indent=2))
     elif args.action == "list":
@@ -73,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         print(ports_table(result))
     else:
         print("\n".join(lines_of(result)))
-    return 0
+    return DONE
 
 
 def _query(args: argparse.Namespace) -> Any:
@@ -98,7 +109,8 @@ def ask(path: str, query: str, arguments: Mapping[str, str]) -> Any:
     """Ask an agent one question.
 
     Raises:
-        AgentError: it cannot be reached, or answers with an error.
+        NoAgentError: it cannot be reached.
+        AgentError: it answers with an error.
     """
     line = json.dumps({"query": query, "arguments": dict(arguments)}).encode() + b"\n"
     try:
@@ -110,7 +122,7 @@ def ask(path: str, query: str, arguments: Mapping[str, str]) -> Any:
                 answer = json.loads(lines.readline())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AgentError(
+        raise NoAgentError(
             f"no answer from the agent at {path}: {reason}; --agent names another"
         ) from None
     if not isinstance(answer, dict) or "result" not in answer:

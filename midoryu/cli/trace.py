@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from midoryu.cli.exit_code import DONE
-from midoryu.cli.flow_state import DEFAULT_SOCKET, PROTOCOLS, ask, end, table
+from midoryu.cli.flow_state import (
+    DEFAULT_SOCKET,
+    PROTOCOLS,
+    NoAgentError,
+    ask,
+    end,
+    table,
+)
 from midoryu.errors import ConfigError
 
 
@@ -52,9 +60,13 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: an end is not written as one.
-        AgentError: no agent, or it does not like the question.
+        AgentError: it does not like the question.
     """
-    told = ask(options.agent, "trace", _arguments(options))
+    try:
+        told = ask(options.agent, "trace", _arguments(options))
+    except NoAgentError as problem:
+        print(f"midoryu-ctl: {problem}", file=sys.stderr)
+        return problem.exit_code
     if options.format == "json":
         print(json.dumps(told, indent=2))
     else:

@@ -8,12 +8,15 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import yaml
 
+from midoryu.cli.exit_code import UNREACHABLE
 from midoryu.lab.lab import Lab
 from midoryu.lab.session import Session
+from midoryu.lab.shell import program, run
 from tests.functional.lab_tools import LABS as OWN_LABS
 from tests.functional.lab_tools import SERVE, LabMaker, echo, start, wait
 
@@ -99,6 +102,33 @@ def kill_daemon(lab: Lab, host: str, daemon: str) -> None:
     pid = int((lab.host(host).directory / "ovs" / f"{daemon}.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     assert wait(lambda: not lab.host(host).is_running(daemon))
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_flow_state_tells_of_records_and_peers(
+    lab: Lab, sessions: list[Session], before: bool
+) -> None:
+    socket = str(lab.host("node2").control_socket)
+
+    def ask(action: str) -> Any:
+        formats, own = ["--format", "json"], ["flow-state", action, "--agent", socket]
+        words = [*formats, *own] if before else [*own, *formats]
+        return json.loads(run([program("midoryu-ctl"), *words]).stdout)
+
+    record = ask("list")[0]
+    assert record["owner"] == "node2"
+    assert "node4" in record["interested"]
+    for peer in ("node1", "node4"):
+        told = ask("peers")[peer]
+        assert {"gaps", "repaired", "repairs", "lag", "refusals"} <= told.keys()
+        assert told["synced"]
+    assert ask("stats")["engine"]["records"] >= MASQUERADED
+
+
+def test_no_agent_is_no_answer(lab: Lab) -> None:
+    nobody = str(lab.host("node2").directory / "nobody.sock")
+    command = [program("midoryu-ctl"), "flow-state", "stats", "--agent", nobody]
+    assert run(command, check=False).returncode == UNREACHABLE
 
 
 @pytest.mark.parametrize("host", ["node1", "node2", "node3", "node4"])
