@@ -11,24 +11,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from midoryu.engine import state_lane, subport
+from midoryu.engine import state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow as of
-from midoryu.openflow.flow import Flow
+from midoryu.openflow.flow import Action, Flow
 from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.specimen import specimen
 from midoryu.simulation.outcome import Simulation
 from midoryu.simulation.simulator import simulate
 from midoryu.simulation.walk import PORT_PROTOCOLS
-from midoryu.state.connection import Phase, Translation, TranslationKind
+from midoryu.state.connection import (
+    Connection,
+    Phase,
+    Translation,
+    TranslationKind,
+)
 from midoryu.state.portpool import BLOCK_PORTS
 from midoryu.topology.model import Vport
 from midoryu.translation import flows as translation
 
-# Who has not said in this time after the start what it knows, will not be waited for.
+# Who has not said in this time after the start what it knows, will not be waited for;
+# nor will a flow of the other direction be that seems to be the first one's.
 _SILENT_S: Final = 5.0
+_TRANSLATING: Final = (of.SET_IP_SRC, of.SET_IP_DST, of.SET_L4_SRC, of.SET_L4_DST)
 # Whether it was answered, nobody knows any more: it lives as if it had been.
 _LASTING: Final = {protocol.TCP: Phase.TCP_ESTABLISHED, protocol.UDP: Phase.UDP}
 
@@ -58,15 +65,13 @@ def rebuild(
     connection = simulation.connection
     if connection is None or simulation.found is not None:
         return
+    is_late = now - core.started >= _SILENT_S
+    if not is_late and not _seems_first(connection):
+        return
     peers = state_lane.interested_peers(core, connection)
     if not _have_spoken(core, peers, now) or not _take_source(core, flow, simulation):
         return
-    in_port = values.get(field.IN_PORT, 0)
-    vports = translation.vports_of(simulation.outcome)
-    outputs = translation.outputs(vports, core.places, in_port)
-    actions = translation.rewrites(simulation) + outputs.actions
-    outcome = simulation.outcome
-    if flow.actions != subport.installed(core, vport.key, outcome, actions):
+    if _translated(flow.actions) != _translated(translation.rewrites(simulation)):
         return
     connection.phase = _LASTING.get(proto, connection.phase)
     state_lane.commit(core, connection, (), effects, now)
@@ -83,6 +88,19 @@ def _as_if_new(
     return simulate(decode(specimen(fields)), vport, core.world, now=now)
 
 
+def _seems_first(connection: Connection) -> bool:
+    """Tell whether a flow's direction is that of its connection's first packet.
+
+    A translation that is made anew shows it. Else both directions look alike, and two
+    hosts would make a record each: who has the higher port spoke first.
+    """
+    kinds = {one.kind for one in connection.translations}
+    if kinds & {TranslationKind.SOURCE, TranslationKind.DESTINATION}:
+        return True
+    source, destination, port, to_port = connection.original
+    return (port, source) > (to_port, destination)
+
+
 def _have_spoken(core: Core, peers: Iterable[int], now: float) -> bool:
     """Tell whether all who might have the record said that they do not."""
     if core.replicator is None:
@@ -90,6 +108,11 @@ def _have_spoken(core: Core, peers: Iterable[int], now: float) -> bool:
     return now - core.started >= _SILENT_S or all(
         core.replicator.synced_with(peer) for peer in peers
     )
+
+
+def _translated(actions: Iterable[Action]) -> set[Action]:
+    """Return what actions translate: by which way packets leave may have changed."""
+    return {action for action in actions if action[0] in _TRANSLATING}
 
 
 def _take_source(core: Core, flow: Flow, simulation: Simulation) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from midoryu.topology import model
+from tests.fabric.frame import QUERY
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import AGENT, Cloud
 from tests.fabric.silence import SLACK_S, fall_silent, not_quiet
@@ -74,6 +75,26 @@ def agent_loop(scene: Scene) -> Steps:
         yield 0.02 + 0.1 * scene.rng.random()
         scene.cloud.start_agent(name, journal=scene.rng.random() < 0.5)
         yield 0.05 + 0.5 * scene.rng.random()
+
+
+def amnesia(scene: Scene) -> Steps:
+    """All agents are killed at once, no journal is left: only flows know anything."""
+    cloud, traffic, rng = scene.cloud, scene.traffic, scene.rng
+    traffic.is_paused = True
+    for talk in traffic.live:
+        if talk.ip_proto in QUERY:
+            # No flow stands for a masqueraded ping.
+            traffic.expire(talk)
+        elif not talk.is_closing:
+            traffic.say(talk, returns=False)
+    yield 0.3
+    for name in cloud.hosts:
+        cloud.stop_agent(name)
+    for name in sorted(cloud.hosts):
+        yield 0.05 * rng.random()
+        cloud.start_agent(name, journal=False)
+    yield 2.5
+    traffic.is_paused = False
 
 
 def switch_restart(scene: Scene) -> Steps:
@@ -282,6 +303,8 @@ class Kind(NamedTuple):
     """Established connections go on after this time (design, section 9)."""
     forgets: bool = False
     """Destroys memory: one of these at a time."""
+    alone: bool = False
+    """Whatever else happened meanwhile, somebody would have to know about."""
     often: float = 1.0
     """How often it comes; below 1 it takes long, and needs rest at its end."""
 
@@ -292,6 +315,7 @@ KINDS: Final = {
     "agent restart": Kind(agent_restart, 1.0, forgets=True),
     "agent loop": Kind(agent_loop, 1.0, forgets=True),
     # Its flows go, by which a connection within one host is remembered.
+    "amnesia": Kind(amnesia, 0.1, forgets=True, alone=True),
     "switch restart": Kind(switch_restart, 0.2, forgets=True),
     "gateway death": Kind(gateway_death, 0.5, forgets=True),
     "gateway freeze": Kind(gateway_freeze, 0.5, forgets=True),
