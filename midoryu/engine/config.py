@@ -30,6 +30,8 @@ class EngineConfig:
     """Packet-ins per second that one vport may cause."""
     vport_burst: int = 1000
     """Packets above the rate that are let through at once."""
+    flood_rate_pps: int = 1000
+    """What a vport beside others with few packet-ins is limited to; 0: to nothing."""
     gateway_return: str = "holder"
     """Who translates answers to masqueraded connections: `holder`, the host that leased
     the port, or `classic`, the gateway."""

@@ -23,6 +23,7 @@ from midoryu.engine.health_book import Health
 from midoryu.engine.held import HeldPackets
 from midoryu.engine.minded import Snooping
 from midoryu.engine.refusal_book import RefusalBook
+from midoryu.engine.share_book import ShareBook
 from midoryu.engine.unsolicited import UnsolicitedSyns
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
@@ -103,6 +104,8 @@ class Core:
         """Who is refused how often."""
         self.packet_ins: Counter[int] = Counter()
         """Packet-ins by vport."""
+        self.shares = ShareBook(config.flood_rate_pps, now)
+        """Whose packet-ins are more than its share."""
         self.replicator: Replicator | None = None
         """None until the NSDB told this host's key."""
         self.counters: Counter[str] = Counter()

@@ -26,6 +26,7 @@ from midoryu.engine import (
     resolving,
     returning,
     segments,
+    shares,
     snooping,
     state_lane,
 )
@@ -105,6 +106,8 @@ class Engine:
 
     def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
         """Answer a question about what this engine knows, as JSON-able values.
+        if now >= self._core.shares.due:
+            shares.look(self._core, effects, now)
 
         Raises:
             ValueError: the query or one of its arguments is unknown.
@@ -214,6 +217,7 @@ class Engine:
             block_exceptions.deadline(core, now),
             core.replicator.deadline() if core.replicator is not None else None,
             questions.deadline(core, now),
+            core.shares.deadline(),
             now + state_lane.TOUCH_PAUSE_S if core.to_touch else None,
             core.adopt_at if core.orphans else None,
             max(core.tidy_at, now + 0.1) if core.found_base else None,

@@ -288,6 +288,7 @@ def take(  # noqa: C901
         source in connections.targets
         or (plan.version != core.topology.interest_version and not _renew(core, plan))
         or plan.vport in core.moved_at
+        or plan.vport in core.shares.limited
         or len(flows) + 1 >= core.config.max_flows
         or not _is_usual(core, now)
     ):
@@ -343,6 +344,7 @@ def take(  # noqa: C901
                     return False
         # Nothing was changed up to here.
         connection_id = core.new_connection_id()
+        original = connections.share(original)
         translations = _NO_TRANSLATIONS
         if rule is not None:
             kind = TranslationKind.SOURCE

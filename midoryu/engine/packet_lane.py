@@ -24,6 +24,7 @@ from midoryu.engine import (
     refusals,
     resolving,
     rule_log,
+    shares,
     state_lane,
     subport,
 )
@@ -275,6 +276,8 @@ def _decided(
     if simulation.logs or outcome == _NO_BINDING:
         _note(core, event, vport, simulation, effects=effects, now=now)
     connection = _commit(core, simulation, effects, now)
+    if _returns(simulation):
+        core.shares.answers[vport.key] += 1
     if _must_wait(core, simulation, connection):
         held = core.held.put(connection, now + core.config.hold_first_packet_s)
         _carry_out(core, event, simulation, connection, effects=held, now=now)
@@ -282,7 +285,7 @@ def _decided(
     else:
         made = _carry_out(core, event, simulation, connection, effects=effects, now=now)
         plan = express.learn(core, event, simulation, made) if made else None
-    if core.blocks.ways:
+    if core.blocks.ways and vport.key not in core.shares.limited:
         answer = _expect_answers(core, simulation, connection, effects, now)
         if plan is not None and answer is not None:
             express.learn_answer(core, plan, simulation, answer)
@@ -457,7 +460,9 @@ def _carry_out(
     actions = outputs.actions
     if installable and actions:
         actions = _rewrites(simulation) + actions
-    if installable and len(core.flows) < core.config.max_flows:
+    if core.shares.limited and shares.is_without_flow(core, simulation):
+        core.counters["packets of limited ports without a flow"] += 1
+    elif installable and len(core.flows) < core.config.max_flows:
         entry = _entry(
             core, event, simulation, connection, actions, tags=outputs.tags, now=now
         )

@@ -13,6 +13,7 @@ from midoryu.engine import port_blocks
 from midoryu.engine.core import Core
 from midoryu.engine.flow_index import AnyEntry
 from midoryu.engine.refusal_book import Tally
+from midoryu.engine.share_book import Share
 from midoryu.engine.tracing import trace
 from midoryu.packet import field
 from midoryu.packet.address import format_ip, parse_ip
@@ -173,6 +174,8 @@ def _vports(core: Core, _: Mapping[str, str], __: float) -> object:
             "key": key,
             "ofport": ofport,
             "packet_ins": core.packet_ins[key],
+            "limited": key in core.shares.limited,
+            "limited_times": share.times,
             "refused": tally.total,
             "refused_by_wide_flows": tally.flows,
             "unreplied": core.connections.unreplied_of(key),
@@ -180,6 +183,7 @@ def _vports(core: Core, _: Mapping[str, str], __: float) -> object:
         }
         for key, ofport in sorted(core.places.ofport_by_vport.items())
         for tally in (core.refusals.tallies.get(key, Tally()),)
+        for share in (core.shares.shares.get(key, Share()),)
     ]
 
 

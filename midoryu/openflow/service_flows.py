@@ -128,13 +128,18 @@ def tagged(vlan: int, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     return ((flow.PUSH_VLAN, vlan), *actions, (flow.POP_VLAN,))
 
 
+def packet_in_meter(plan: VportPlan) -> SetMeter:
+    """Return the meter of what a vport sends to the controller."""
+    return SetMeter(_packet_in_meter(plan), plan.rate_pps, plan.burst)
+
+
 def _packet_in_meter(plan: VportPlan) -> int:
     return METER_SUBPORT | plan.key if plan.vlan else plan.ofport
 
 
 def _meters(plan: VportPlan) -> list[FlowMod]:
     mods: list[FlowMod] = [
-        SetMeter(_packet_in_meter(plan), plan.rate_pps, plan.burst),
+        packet_in_meter(plan),
     ]
     for kind, rate, burst in (
         (METER_FROM, plan.from_kbps, plan.from_burst_kb),

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vport that floods with new flows leaves the others their share of agent and switch.
+
+Each packet-in has a price beyond the agent: the switch looks the packet up in vain,
+hands it over, takes the flow and checks all that it caches against the changed table.
+So a port that `share_book` finds above its share
+
+1. gets a lower meter, so that the switch drops what is more, and
+2. has first packets sent without a flow of their own: the switch's tables stay as they
+   are, and what it caches for packets that miss stays wide. A later packet makes the
+   flow, unless it is but another SYN, or a datagram that nothing has answered yet.
+
+Both end when the flood does, or when the small ones beside it have gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from midoryu.engine import standing
+from midoryu.engine.core import Core
+from midoryu.engine.effect import Effects
+from midoryu.packet import protocol
+from midoryu.packet.protocol import TCP_ACK, TCP_SYN
+from midoryu.simulation.outcome import Simulation
+from midoryu.state.connection import Direction, Phase
+
+_INFO: Final = 20
+_SYN_ACK: Final = TCP_SYN | TCP_ACK
+
+
+def look(core: Core, effects: Effects, now: float) -> None:
+    """Limit ports that have begun to flood, let go those that no longer do."""
+    begun, ended = core.shares.look(core.packet_ins, now)
+    for vport in begun:
+        core.counters["ports limited beside others"] += 1
+        _tell(core, vport, "floods with new flows: limited", effects)
+    for vport in ended:
+        _tell(core, vport, "floods no more", effects)
+    for vport in (*begun, *ended):
+        standing.meter_again(core, vport, effects)
+
+
+def is_without_flow(core: Core, simulation: Simulation) -> bool:
+    """Tell whether a packet of a limited port is sent without a flow of its own."""
+    vports = simulation.vports
+    if not vports or vports[0] not in core.shares.limited:
+        return False
+    if simulation.connection is not None:
+        return True
+    if simulation.found is None:
+        return False
+    connection, direction = simulation.found
+    if direction is Direction.RETURN:
+        return False
+    packet = simulation.packet
+    if packet.ip_proto == protocol.TCP:
+        return packet.tcp_flags & _SYN_ACK == TCP_SYN
+    return connection.phase is Phase.UDP_UNREPLIED
+
+
+def _tell(core: Core, vport: int, what: str, effects: Effects) -> None:
+    name = core.topology.vport_name(vport)
+    effects.log.append((_INFO, f"vport {name} {what}"))
