@@ -18,7 +18,8 @@ from tests.fabric.frame import Mark, SeenError
 from tests.fabric.machine import InvariantError
 
 if TYPE_CHECKING:
-    from tests.fabric.talk import Talk, Traffic
+    from tests.fabric.opening import Talk
+    from tests.fabric.talk import Traffic
 
 # A router outside that complains about packets of ours.
 _ROUTER4, _ROUTER6 = parse_ip("198.51.100.1"), parse_ip("2001:db8:99::1")

@@ -28,7 +28,7 @@ class Intruders:
     def intrude(self) -> None:
         """Let one try."""
         traffic = self._traffic
-        rng, number = traffic.rng, traffic.new_number()
+        rng, number = traffic.rng, traffic.openings.new_number()
         self._numbers.add(number)
         public = [one for one in traffic.cloud.world.vms if one.is_public]
         client = parse_ip("2001:db8:99::66")

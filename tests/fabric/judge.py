@@ -12,7 +12,8 @@ from midoryu.packet.address import format_ip
 from tests.fabric.frame import QUERY
 from tests.fabric.machine import Host, InvariantError
 from tests.fabric.net import Cloud
-from tests.fabric.talk import Talk, Traffic
+from tests.fabric.opening import Talk
+from tests.fabric.talk import Traffic
 
 # What hosts must agree about.
 _EQUAL = ("id", "original", "return", "ingress", "egress", "translations", "ip_proto")
@@ -59,11 +60,6 @@ def disagreement(cloud: Cloud, traffic: Traffic) -> str:
         if found is None and talk.ip_proto in QUERY:
             # Without a port to choose, all echoes between two addresses are one.
             found = by_key.get((talk.ip_proto, *ends, 0))
-        if found is None and talk.seen is not None:
-            # Made anew from the flow of its answers: who spoke first, that cannot say.
-            source, destination, port, to_port = map(int, talk.seen)
-            back = format_ip(destination), format_ip(source), to_port
-            found = by_key.get((talk.ip_proto, *back))
         found = _used_since(found or {}, now - talk.opened_at)
         text = _compare(talk, found, known.keys())
         if text:

@@ -11,12 +11,12 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Union
 
 from midoryu.engine import effect, event
 from midoryu.engine.config import EngineConfig
 from midoryu.engine.engine import Engine
-from midoryu.openflow.flow import PacketOut
+from midoryu.openflow.flow import PacketOut, ReadyOut
 from midoryu.topology import model
 from tests.fabric.database import Database
 from tests.fabric.machine import GRE, STATE, Host, InvariantError, Loop
@@ -228,7 +228,7 @@ class Cloud:
         if ofport is not None:
             self._switch_in(self.hosts[name], frame, ofport)
 
-    def _packet_out(self, host: Host, message: PacketOut) -> None:
+    def _packet_out(self, host: Host, message: Union[PacketOut, ReadyOut]) -> None:
         self._outputs(host, host.switch.packet_out(message))
 
     def _switch_in(

@@ -15,7 +15,8 @@ from midoryu.state.connection import Phase
 from midoryu.topology import model
 from tests.fabric.machine import Host
 from tests.fabric.net import AGENT, Cloud
-from tests.fabric.talk import Talk, Traffic
+from tests.fabric.opening import Talk
+from tests.fabric.talk import Traffic
 
 # Beyond its lifetime a record may live for as long as a flow idles, a look at records
 # in use (touch), a step of the table's timer wheel and the simulation's own sweep take.
