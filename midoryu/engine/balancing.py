@@ -8,16 +8,16 @@ the affinity table and never changes it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple, Union
+from typing import Final
 
 from midoryu.engine import memory
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
-from midoryu.state.connection import Connection, TranslationKind, translate
+from midoryu.simulation.chosen import balancing_of, choice_of
+from midoryu.state.connection import Connection, TranslationKind
 from midoryu.topology.balancer import (
     BALANCER_ROWS,
     Balancer,
-    Balancing,
     HealthMonitor,
     MemberStatus,
     Vip,
@@ -27,44 +27,11 @@ from midoryu.topology.model import Change, Put
 _INFO: Final = 20
 
 
-class Choice(NamedTuple):
-    """What a record says of a load balancer's choice."""
-
-    vip: Vip
-    source: int
-    """The client's address as the device saw it."""
-    member: tuple[int, int]
-    """Address and port that were chosen."""
-
-
-def choice_of(core: Core, connection: Connection) -> Union[Choice, None]:
-    """Read the choice of a VIP from a record; None where it calls no VIP."""
-    tuple4 = connection.original
-    for translation in connection.translations:
-        if translation.kind is TranslationKind.DESTINATION:
-            balancing = _balancing(core, translation.device)
-            proto, port = connection.ip_proto, tuple4[3]
-            vip = balancing.find(tuple4[1], proto, port) if balancing else None
-            if vip is not None:
-                member = (translation.address, translation.port)
-                return Choice(vip, tuple4[0], member)
-        tuple4 = translate(tuple4, translation)
-    return None
-
-
-def _balancing(core: Core, device: int) -> Union[Balancing, None]:
-    router = core.topology.router(device)
-    if router is not None:
-        return router.nat.balancing
-    network = core.topology.network(device)
-    return network.balancing if network is not None else None
-
-
 def note(core: Core, connection: Connection) -> None:
     """Let a record's client come back to its member, where its pool says so."""
     if not connection.translations or not core.topology.balancers:
         return
-    choice = choice_of(core, connection)
+    choice = choice_of(core.topology, connection)
     pool = core.topology.balancers.pool(choice.vip.pool) if choice else None
     if choice is None or pool is None or not pool.row.affinity_s:
         return
@@ -83,7 +50,7 @@ def is_over(core: Core, connection: Connection) -> bool:
     """Tell whether a record's member is gone, and the pool ends its connections."""
     if not connection.translations or not core.topology.balancers:
         return False
-    choice = choice_of(core, connection)
+    choice = choice_of(core.topology, connection)
     pool = core.topology.balancers.pool(choice.vip.pool) if choice else None
     if choice is None or pool is None:
         return False
@@ -100,7 +67,7 @@ def before(core: Core, changes: Iterable[Change]) -> frozenset[int]:
     return frozenset(
         connection.id
         for connection in core.connections
-        if connection.translations and choice_of(core, connection) is not None
+        if connection.translations and choice_of(core.topology, connection) is not None
     )
 
 
@@ -141,8 +108,8 @@ def _lost_vip(core: Core, connection: Connection) -> bool:
 
     Where the device is gone too, the database was lost: it will be filled again.
     """
-    return choice_of(core, connection) is None and any(
-        _balancing(core, one.device) is not None
+    return choice_of(core.topology, connection) is None and any(
+        balancing_of(core.topology, one.device) is not None
         or core.topology.network(one.device) is not None
         for one in connection.translations
         if one.kind is TranslationKind.DESTINATION

@@ -6,7 +6,8 @@ device to device; each device has its file: `network`, `router`; what devices do
 way: `multicast` (snooping),
 `port` (port security), `filter` (chains), `nat` (with `apart`, for two connections that
 a server could not tell apart), `balancer` (with `binding`, what
-a translation does, and `probe`, the way of a health probe), `neighbor` (ARP and ND),
+a translation does, `chosen`, what a record says of a choice, and `probe`, the way of a
+health probe), `neighbor` (ARP and ND),
 `answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
 advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under

@@ -13,6 +13,7 @@ from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Embedded, Headers, Packet
 from midoryu.packet.rewrite import EmbeddedRewrite, rewrite
+from midoryu.simulation.chosen import is_outdated
 from midoryu.simulation.outcome import (
     Emission,
     GroupSeen,
@@ -280,7 +281,7 @@ class Walk:
             hit = connections.find(key)
             if beside and hit is not None and _is_translated(hit.connection, device):
                 continue
-            if hit is None or self._is_unfinished(hit):
+            if hit is None or self._is_unfinished(hit) or self._begins_anew(hit):
                 self._missed.append(key)
             else:
                 self.hit = hit
@@ -306,6 +307,24 @@ class Walk:
         ):
             return False
         self.unfinished = connection
+        return True
+
+    def _begins_anew(self, hit: Hit) -> bool:
+        """Tell whether it uses a closed connection's ends, whose server has left.
+
+        A record outlives its connection. Who opens another one from the same port to
+        the same VIP meanwhile gets a server that is there; its record takes the old
+        one's place.
+        """
+        flags = self.packet.tcp_flags
+        if (
+            self.packet.ip_proto != protocol.TCP
+            or flags & (protocol.TCP_SYN | protocol.TCP_ACK) != protocol.TCP_SYN
+            or hit.direction is not Direction.FORWARD
+            or not is_outdated(self.world.topology, hit.connection)
+        ):
+            return False
+        self.unfinished = hit.connection
         return True
 
     def _has_id(self) -> bool:

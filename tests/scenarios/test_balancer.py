@@ -313,6 +313,32 @@ def test_a_draining_member_keeps_what_it_has_and_gets_nothing_new(
         assert world.call("vm1", sport)[0] == "web/vm2"
 
 
+@FAMILIES
+@pytest.mark.parametrize("how", ["removed", "draining"])
+@pytest.mark.parametrize(("device", "client"), [("tenant", "gw1"), ("web", "vm1")])
+def test_a_port_that_calls_again_after_its_member_left_gets_another_one(
+    family: Family, device: str, client: str, how: str
+) -> None:
+    world = Shop(family, device)
+    calls = {sport: world.call(client, sport) for sport in range(40000, 40008)}
+    for sport, (where, packet) in calls.items():
+        world.answer(where, packet)
+        world.call(client, sport, flags="FA")
+        world.answer(where, packet, flags="FA")
+    world.fabric.advance(30.0)
+    row = world.b.member("shop", member(family, 3), 0)
+    gone = model.Gone(model.PoolMember, f"member/shop/{member(family, 3)}")
+    world.change(gone if how == "removed" else row)
+    for sport in calls:
+        where, packet = world.call(client, sport)
+        assert where == "web/vm2"
+        back, reply = world.answer(where, packet)
+        assert back == world.path(client)
+        assert tuple_of(reply) == (world.vip, 80, world.ip(client), sport)
+        assert world.call(client, sport, flags="A")[0] == "web/vm2"
+    assert {where for where, _ in calls.values()} == {"web/vm2", "web/vm3"}
+
+
 def test_weights_share_new_connections() -> None:
     world = Shop(V4, members=[(member(V4, 2), 1), (member(V4, 3), 4)])
     got = [world.call("vm1", sport)[0] for sport in range(40000, 40200)]

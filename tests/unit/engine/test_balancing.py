@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records are read for what a balancer chose, and end with their member."""
+"""Records keep the affinity of clients, and end with their member."""
 
 from __future__ import annotations
 
@@ -31,16 +31,6 @@ def record(world: Bench, **fields: Any) -> Any:
         **fields,
     }
     return world.record(**values)
-
-
-def test_a_record_tells_its_vip_client_and_member() -> None:
-    world = bench()
-    choice = balancing.choice_of(world.core, record(world))
-    assert choice is not None
-    assert choice.vip.pool == "pool/shop"
-    assert choice.source == parse_ip("198.51.100.9")
-    assert choice.member == (MEMBER, 8080)
-    assert balancing.choice_of(world.core, world.record()) is None
 
 
 def test_an_imported_record_brings_its_clients_affinity() -> None:
