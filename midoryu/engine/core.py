@@ -193,6 +193,8 @@ class Core:
         """When this agent could first ask its peers; before, when it began."""
         self._has_memory = False
         self._serial = 0
+        number = (config.epoch & 0xFF_FFFF) << 24
+        self._cookies = pipeline.cookie(pipeline.COOKIE_REACTIVE, number)
 
     @property
     def host(self) -> int:
@@ -216,8 +218,7 @@ class Core:
     def new_cookie(self) -> int:
         """Return a cookie that no flow of this agent, or of an earlier start, has."""
         self._serial += 1
-        number = (self.config.epoch & 0xFF_FFFF) << 24 | self._serial & 0xFF_FFFF
-        return pipeline.cookie(pipeline.COOKIE_REACTIVE, number)
+        return self._cookies | self._serial & 0xFF_FFFF
 
     def new_connection_id(self) -> int:
         """Return an id that no other host, start or connection has; never 0."""

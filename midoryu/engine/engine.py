@@ -49,6 +49,7 @@ from midoryu.engine.event import (
     TopologyChanged,
     WriteRefused,
 )
+from midoryu.engine.express import settle
 from midoryu.simulation.outcome import StateWanted
 
 _INFO: Final = 20
@@ -99,15 +100,18 @@ class Engine:
         """Complete the effects of one event, or of several packet-ins."""
         if self._core.arrivals:
             change_lane.arrive(self._core, effects, now)
+        express = self._core.express
+        if express.taken != express.counted:
+            settle(self._core)
         state_lane.push_made(self._core, effects, now)
         if self._core.nat.may_run_low:
             leases.prefetch(self._core, effects, now)
+        if now >= self._core.shares.due:
+            shares.look(self._core, effects, now)
         effects.deadline = self._deadline(now)
 
     def inspect(self, query: str, arguments: Mapping[str, str], now: float) -> object:
         """Answer a question about what this engine knows, as JSON-able values.
-        if now >= self._core.shares.due:
-            shares.look(self._core, effects, now)
 
         Raises:
             ValueError: the query or one of its arguments is unknown.
@@ -213,11 +217,11 @@ class Engine:
             health.deadline(core, now),
             core.liveness.deadline(),
             core.snooping.deadline(),
+            core.shares.deadline(),
             advertiser.deadline(core),
             block_exceptions.deadline(core, now),
             core.replicator.deadline() if core.replicator is not None else None,
             questions.deadline(core, now),
-            core.shares.deadline(),
             now + state_lane.TOUCH_PAUSE_S if core.to_touch else None,
             core.adopt_at if core.orphans else None,
             max(core.tidy_at, now + 0.1) if core.found_base else None,

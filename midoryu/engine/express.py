@@ -364,22 +364,14 @@ def take(  # noqa: C901
             now,
         )
         connections.insert_fresh(made, code, back)
-        original = made.original
         if rule is not None:
-            translation = made.translations[0]
             core.nat.commit_picked(made)
         if core.config.journal:
             memory.remember(core, made, effects, now)
         if core.replicator is not None and plan.peers:
             core.made.setdefault(plan.peers, []).append(made)
-        core.counters["connections made"] += 1
-    counters = core.counters
-    counters["packet-ins"] += 1
-    counters["outcome forward"] += 1
-    counters["packets out"] += 1
-    counters["flows installed"] += 1
+        express.records += 1
     core.packet_ins[plan.vport] += 1
-    core.replays.replayed += 1
     express.taken += 1
     made_ends = plan.numbers_of(address)
     cookie = core.new_cookie()
@@ -402,9 +394,25 @@ def take(  # noqa: C901
     message = homeward.fill(cookie, *ends, *made_ends, to_port)
     effects.flow_mods.append(InstallFlow(entry, message))
     core.blocks.unproven[cookie] = connection_id, now
-    counters["return flows made ahead"] += 1
-    counters["flows installed"] += 1
+    express.answers += 1
     return True
+
+
+def settle(core: Core) -> None:
+    """Count what was taken since the last call, as `packet_lane` does one by one."""
+    express, counters = core.express, core.counters
+    taken = express.taken - express.counted
+    express.counted = express.taken
+    counters["packet-ins"] += taken
+    counters["outcome forward"] += taken
+    counters["packets out"] += taken
+    counters["flows installed"] += taken + express.answers
+    core.replays.replayed += taken
+    if express.records:
+        counters["connections made"] += express.records
+    if express.answers:
+        counters["return flows made ahead"] += express.answers
+    express.records = express.answers = 0
 
 
 def _is_usual(core: Core, now: float) -> bool:

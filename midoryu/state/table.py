@@ -109,6 +109,7 @@ class ConnectionTable:
         self._holds: dict[int, int] = {}
         self._buckets: dict[int, list[int]] = {}
         self._bucket_heap: list[int] = []
+        self._last_bucket = 0
         self._share = max_unreplied_per_vport or max(max_connections // 4, _MIN_SHARE)
         self._unreplied = Unreplied(self._is_unreplied)
         self._evicted: list[Connection] = []
@@ -325,6 +326,10 @@ class ConnectionTable:
         """Put a record into the bucket of its end, unless it is in an earlier one."""
         due = connection.last_used + self._lifetimes_s[connection.phase]
         bucket = max(math.ceil(due / _STEP_S), 1)
+        if bucket == self._last_bucket:
+            # One number for all of them.
+            bucket = self._last_bucket
+        self._last_bucket = bucket
         if connection.bucket and connection.bucket <= bucket:
             return
         ids = self._buckets.get(bucket)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from midoryu.agent.garbage import keep_short, set_aside
+from midoryu.agent.garbage import keep_short, set_aside, set_aside_quickly
 
 
 class Node:
@@ -64,6 +64,18 @@ def test_full_search_finds_a_cycle_that_was_set_aside() -> None:
     gc.collect()
 
     assert seen() is None
+
+
+def test_under_load_the_youngest_are_searched_and_all_are_set_aside() -> None:
+    set_aside(is_full=False)
+    before = gc.get_freeze_count()
+    kept = [Node() for _ in range(100)]
+    young = cycle()
+
+    set_aside_quickly()
+
+    assert young() is None
+    assert gc.get_freeze_count() >= before + len(kept)
 
 
 def test_searches_go_on_until_the_end() -> None:
