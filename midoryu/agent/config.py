@@ -47,5 +47,7 @@ class AgentConfig:
     """File of the connection records' journal, "" for none."""
     journal_limit_bytes: int = 256 << 20
     """What its records may take."""
+    metadata_command: tuple[str, ...] = ()
+    """Runs this host's metadata proxy, which the agent keeps alive; () for none."""
     warnings: tuple[str, ...] = ()
     """What the operator should know about these settings."""

@@ -5,6 +5,8 @@ For each network that has a port up here it keeps a network namespace with an in
 plugged as the network's metadata port, and listens in it on 169.254.169.254 and
 fe80::a9fe:a9fe. Requests go, signed, to Nova's metadata API from the host's own
 namespace: a socket stays in the namespace in which it was made.
+
+The agent runs it (`[agent] metadata_config`), or a service manager.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ class Proxy:
     def _make(self, iface_id: str, mac: str) -> None:
         inside = ("ip", "-n", self.namespace)
         _run("ip", "netns", "add", self.namespace, check=False)
+        # One that was killed left its interface; OVS would hold on to what was there.
+        self._agent.vsctl("--if-exists", "del-port", self._agent.bridge, self._outside)
         _run("ip", "link", "del", self._outside, check=False)
         _run(
             *("ip", "link", "add", self._outside, "type", "veth", "peer"),
@@ -307,6 +311,13 @@ def _configure(arguments: list[str] | None) -> Any:
     conf = cfg.ConfigOpts()
     opts.register_opts(conf)
     metadata_options.register_opts(conf)
+    conf.register_cli_opt(
+        cfg.BoolOpt(
+            "supervised",
+            default=False,
+            help="End when the standard input does: who started this is no more.",
+        )
+    )
     try:
         conf(args=arguments, project="midoryu", prog="midoryu-metadata")
     except (cfg.Error, OSError) as problem:
@@ -322,15 +333,25 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        agent = MetadataAgent(_configure(arguments))
+        conf = _configure(arguments)
+        agent = MetadataAgent(conf)
     except ConfigError as problem:
         print(f"midoryu-metadata: {problem}", file=sys.stderr)
         return 1
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if conf.supervised:
+        threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
     agent.run(stop)
     return 0
+
+
+def _wait_for_end(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    LOG.info("the agent is gone")
+    stop.set()
 
 
 if __name__ == "__main__":

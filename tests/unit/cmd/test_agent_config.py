@@ -112,6 +112,23 @@ def test_a_wrong_file_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_the_metadata_proxy_is_run_with_both_files_where_one_is_named(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "metadata.conf"
+    own.write_text("[metadata]\nshared_secret = s\n")
+    text = "[agent]\nlocal_ip = 192.0.2.1\n"
+
+    config = configured(tmp_path, text + f"metadata_config = {own}\n")
+
+    files = [one for one in config.metadata_command if "--config-file" in one]
+    assert files == [f"--config-file={tmp_path / 'midoryu.conf'}",
+                     f"--config-file={own}"]  # fmt: skip
+    assert configured(tmp_path, text).metadata_command == ()
+    with pytest.raises(ConfigError, match=r"metadata_config: there is no file"):
+        configured(tmp_path, text + "metadata_config = /no/such/file\n")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [("", "holds no key"), ("zz\n", "not hexadecimal"), ("0011\n", "has 2 bytes")],
