@@ -100,12 +100,13 @@ def ways_of(connection: Connection, vport: int) -> list[Way]:
     """List how a record's packets look that come in at a vport: forward, return.
 
     Where a first packet was flooded, or answered by a router, nobody knows where the
-    return packets come in.
+    return packets come in; but not where the first one did, as a flood leaves that out.
     """
     ways = []
+    egress = connection.egress_vport
     if connection.ingress_vport == vport:
         ways.append(Way(connection.ip_proto, connection.original))
-    if connection.egress_vport not in (0, vport):
+    if egress not in (0, vport) or (ways and not egress):
         return ways
     final = connection.original
     for translation in connection.translations:

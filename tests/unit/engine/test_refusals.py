@@ -230,6 +230,21 @@ def test_many_connections_narrow_the_flow_to_blocks_of_ports() -> None:
     assert host.send(syn(host, dst="198.51.100.7", sport=22, dport=5000, flags="SA"))
 
 
+def test_packets_that_were_flooded_before_do_not_keep_a_flood_from_being_dropped() -> (
+    None
+):
+    host = Host(LIVE, NAMES)
+    nobody = {"dst": "10.0.1.77", "eth_dst": "02:00:00:00:00:77"}
+    for port in range(7000, 7040):
+        assert host.send(udp(host, sport=port, dport=5000, **nobody))
+    before = host.packet_ins
+    for port in range(7000, 7200):
+        host.send(udp(host, sport=port + 1000, dport=7000 + port % 40, **nobody))
+
+    assert host.packet_ins - before == 21
+    assert host.send(udp(host, sport=7000, dport=5000, **nobody))
+
+
 def test_changed_rules_remove_the_wide_flow() -> None:
     host = Host(LIVE, WEB)
     flood(host)

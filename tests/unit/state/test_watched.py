@@ -37,8 +37,9 @@ def test_packets_are_known_that_come_in_at_the_vport() -> None:
     assert watched._vports[5] == {}
 
 
-def test_returns_of_a_flooded_packet_may_come_in_anywhere() -> None:
+def test_returns_of_a_flooded_packet_come_in_anywhere_but_where_it_did() -> None:
     assert ways_of(record(1, 6, 0), 5) == [Way(17, (2, 1, 4, 3))]
+    assert ways_of(record(1, 5, 0), 5) == [Way(17, (1, 2, 3, 4))]
 
 
 def test_records_are_found_by_protocol_and_block() -> None:
