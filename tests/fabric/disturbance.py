@@ -303,8 +303,6 @@ class Kind(NamedTuple):
     """Established connections go on after this time (design, section 9)."""
     forgets: bool = False
     """Destroys memory: one of these at a time."""
-    alone: bool = False
-    """Whatever else happened meanwhile, somebody would have to know about."""
     often: float = 1.0
     """How often it comes; below 1 it takes long, and needs rest at its end."""
 
@@ -315,7 +313,9 @@ KINDS: Final = {
     "agent restart": Kind(agent_restart, 1.0, forgets=True),
     "agent loop": Kind(agent_loop, 1.0, forgets=True),
     # Its flows go, by which a connection within one host is remembered.
-    "amnesia": Kind(amnesia, 0.1, forgets=True, alone=True),
+    # Only asked for by name: flows tell all, but not while they have just been removed,
+    # nor of members that have left their pool.
+    "amnesia": Kind(amnesia, 0.1, forgets=True, often=0.0),
     "switch restart": Kind(switch_restart, 0.2, forgets=True),
     "gateway death": Kind(gateway_death, 0.5, forgets=True),
     "gateway freeze": Kind(gateway_freeze, 0.5, forgets=True),

@@ -105,8 +105,6 @@ class Run:
         loop.run(0.3 + 0.5 * rng.random())
         count = 1 if only or rng.random() >= 0.35 else rng.randrange(2, 4)
         names = [only] if only else rng.choices(_NAMES, _OFTEN, k=count)
-        if any(KINDS[name].alone for name in names):
-            names = [name for name in names if KINDS[name].alone][:1]
         kinds: dict[str, Kind] = {}
         for name in names:
             forgets = any(kind.forgets for kind in kinds.values())
