@@ -6,12 +6,14 @@
     CLASSIFY  gre port   -> TUNNEL        VPORT     in_port, miss -> meter, controller
     each table, miss     -> drop          TUNNEL    tunnel key -> ofport
     VPORT     all TCP flags -> drop (`pipeline.PRIORITY_APART`)
+    VPORT     sources that no machine has -> drop
 
 The engine installs them; `pipeline` has the numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from midoryu.openflow import flow, pipeline
@@ -37,6 +39,10 @@ def base_flows(gre_ofport: int, state_ofport: int) -> list[Flow]:
             for table in pipeline.TABLE_NAMES
         ),
         *(
+            Flow(pipeline.VPORT, pipeline.PRIORITY_FORGED, one, (), _BASE)
+            for one in _forged()
+        ),
+        *(
             Flow(pipeline.VPORT, pipeline.PRIORITY_APART, one, (), _BASE)
             for one in (
                 Match(_BY_FLAGS, (eth_type, protocol.TCP, _ALL_FLAGS))
@@ -44,6 +50,19 @@ def base_flows(gre_ofport: int, state_ofport: int) -> list[Flow]:
             )
         ),
     ]
+
+
+def _forged() -> Iterator[Match]:
+    """Yield what `packet.address.is_forged` tells of, one match for each octet."""
+    octet = field.ETH_TYPE | field.SOURCE_OCTET
+    whole = field.ETH_TYPE | field.IP_SRC
+    v4, v6 = protocol.ETH_IPV4, protocol.ETH_IPV6
+    yield Match(octet | field.ETH_GROUP, (v4, 0, 0))
+    for first in (127, *range(224, 256)):
+        yield Match(octet, (v4, first))
+    yield Match(octet, (v6, 0xFF))
+    yield Match(whole, (v6, 1))
+    yield Match(whole | field.ETH_GROUP, (v6, 0, 0))
 
 
 def vport_flows(

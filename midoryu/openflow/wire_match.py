@@ -79,9 +79,12 @@ ONF_EXPERIMENTER: Final = 0x4F4E_4600
 
 
 # A block of ports is matched as a port with a mask, which comes behind the value; one
-# flag as all flags with a mask.
+# flag as all flags with a mask, and so on.
 _BLOCK_MASK: Final = 0x3FF << field.PORT_BLOCK_SHIFT
 _SYN_MASK: Final = 1 << field.TCP_SYN_SHIFT
+_GROUP_MASK: Final = 1 << field.ETH_GROUP_SHIFT
+# OXM header of a source address -> where its first octet begins.
+_OCTET_SHIFT: Final = {IPV4_SRC: 24, IPV6_SRC: 120}
 
 # Room below the last field, so that a right shift within it is a left shift here.
 _GUARD_BITS: Final = 8
@@ -123,6 +126,26 @@ _SYN: Final = (
         TCP_FLAGS & ~0xFF | HAS_MASK | 4, ((1, 16 + field.TCP_SYN_SHIFT),), _SYN_MASK
     ),
 )
+_GROUP: Final = (
+    _Part(
+        ETH_DST & ~0xFF | HAS_MASK | 12,
+        ((1, 48 + field.ETH_GROUP_SHIFT),),
+        _GROUP_MASK,
+    ),
+)
+
+
+def _octet(header: int) -> tuple[_Part, ...]:
+    """Match the first octet of an address."""
+    size, shift = header & 0xFF, _OCTET_SHIFT[header]
+    masked = header & ~0xFF | HAS_MASK | 2 * size
+    return (_Part(masked, ((0xFF, size * 8 + shift),), 0xFF << shift),)
+
+
+_OCTET: Final = {
+    protocol.ETH_IPV4: _octet(IPV4_SRC),
+    protocol.ETH_IPV6: _octet(IPV6_SRC),
+}
 _SIMPLE: Final[dict[int, tuple[_Part, ...]]] = {
     field.IN_PORT: _whole(IN_PORT),
     field.ETH_DST: _whole(ETH_DST),
@@ -217,6 +240,10 @@ def _parts(bit: int, eth_type: int, ip_proto: int) -> tuple[_Part, ...]:
         return simple
     if bit == field.TCP_SYN:
         return _SYN
+    if bit == field.ETH_GROUP:
+        return _GROUP
+    if bit == field.SOURCE_OCTET and eth_type in _OCTET:
+        return _OCTET[eth_type]
     if bit == field.PORT_BLOCK and ip_proto in L4_DST:
         masked = L4_DST[ip_proto] & ~0xFF | HAS_MASK | 4
         places = ((0x3FF, 16 + field.PORT_BLOCK_SHIFT),)
@@ -350,12 +377,11 @@ def _take(values: dict[int, int], header: int, value: int, mask: int | None) -> 
     meaning = _MEANING.get(header)
     if meaning is None:
         raise DecodeError(f"unknown match field {header:#010x}")
-    if meaning.bit == field.L4_DST and mask == _BLOCK_MASK:
-        meaning = _Meaning(field.PORT_BLOCK, _BLOCK_MASK, 0)
-        value >>= field.PORT_BLOCK_SHIFT
-    elif meaning.bit == field.TCP_FLAGS and mask == _SYN_MASK:
-        meaning = _Meaning(field.TCP_SYN, _SYN_MASK, 0)
-        value >>= field.TCP_SYN_SHIFT
+    masked = _masked(meaning.bit, header, mask) if mask is not None else None
+    if masked is not None:
+        bit, shift = masked
+        meaning = _Meaning(bit, 0, 0)
+        value = (value & (mask or 0)) >> shift
     if mask is not None and mask & meaning.full_mask != meaning.full_mask:
         raise DecodeError(f"match field {header:#010x} with mask {mask:#x}")
     if meaning.bit in values:
@@ -363,3 +389,17 @@ def _take(values: dict[int, int], header: int, value: int, mask: int | None) -> 
     if meaning.bit == field.IP_FRAG and value & 3 not in _FRAG_OF_WIRE:
         raise DecodeError(f"fragment class {value}")
     values[meaning.bit] = value | meaning.offset
+
+
+def _masked(bit: int, header: int, mask: int) -> tuple[int, int] | None:
+    """Return (field, right shift) of a part of a field, None for none of ours."""
+    if bit == field.L4_DST and mask == _BLOCK_MASK:
+        return field.PORT_BLOCK, field.PORT_BLOCK_SHIFT
+    if bit == field.TCP_FLAGS and mask == _SYN_MASK:
+        return field.TCP_SYN, field.TCP_SYN_SHIFT
+    if bit == field.ETH_DST and mask == _GROUP_MASK:
+        return field.ETH_GROUP, field.ETH_GROUP_SHIFT
+    shift = _OCTET_SHIFT.get(header)
+    if shift is not None and mask == 0xFF << shift:
+        return field.SOURCE_OCTET, shift
+    return None

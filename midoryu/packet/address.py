@@ -149,6 +149,21 @@ def is_martian(ip: int) -> bool:
     return ip in (0, 1)
 
 
+def is_forged(ip: int, *, to_group: bool) -> bool:
+    """Tell whether no machine can have sent a packet with a source.
+
+    Loopback, multicast, class E; "this" host and `::` only where the frame goes to a
+    group: from there machines ask for an address, or whether it is free.
+
+    Source: RFC 1122, section 3.2.1.3; RFC 1812, section 5.3.7; RFC 4291, sections
+    2.5.2, 2.5.3 and 2.7; RFC 6890.
+    """
+    if is_v4(ip):
+        octet = ip >> 24 & 0xFF
+        return octet >= 224 or octet == 127 or (not octet and not to_group)
+    return ip == 1 or ip >> 120 == 0xFF or (not ip and not to_group)
+
+
 def is_link_local(address: int) -> bool:
     """Tell whether an address is IPv6 link-local (RFC 4291, section 2.5.6)."""
     return address >> 118 == 0xFE80 >> 6

@@ -39,6 +39,11 @@ PORT_BLOCK_SHIFT: Final = 6
 # The SYN bit of TCP_FLAGS alone.
 TCP_SYN: Final = 1 << 20
 TCP_SYN_SHIFT: Final = 1
+# The first octet of IP_SRC, IPv4 or IPv6.
+SOURCE_OCTET: Final = 1 << 21
+# The bit of ETH_DST that says "to a group".
+ETH_GROUP: Final = 1 << 22
+ETH_GROUP_SHIFT: Final = 40
 
 UNMATCHABLE: Final = ICMP_ID | PAYLOAD
 L4: Final = L4_SRC | L4_DST
@@ -66,6 +71,8 @@ NAMES: Final[tuple[tuple[int, str], ...]] = (
     (TOO_LARGE, "too_large"),
     (PORT_BLOCK, "port_block"),
     (TCP_SYN, "tcp_syn"),
+    (SOURCE_OCTET, "source_octet"),
+    (ETH_GROUP, "eth_group"),
 )
 
 

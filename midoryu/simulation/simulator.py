@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final, Union
 
 from midoryu.packet import field, protocol
+from midoryu.packet.address import is_forged, is_group_mac
 from midoryu.packet.codec import decode
 from midoryu.packet.packet import Packet
 from midoryu.simulation import balancer, network, router, segment, services
@@ -32,7 +33,7 @@ from midoryu.simulation.outcome import (
     StateWanted,
 )
 from midoryu.simulation.port import is_allowed
-from midoryu.simulation.walk import Walk, World
+from midoryu.simulation.walk import READ_IP_SRC, Walk, World
 from midoryu.state.connection import Connection, Direction, TranslationKind
 from midoryu.state.lifetime import first_phase
 from midoryu.state.table import Hit
@@ -293,6 +294,8 @@ def _before_filters(
         return Drop(Reason.ADMIN_DOWN)
     if not walk.generated and not is_allowed(walk, vport):
         return Drop(Reason.PORT_SECURITY)
+    if walk.is_ip and not walk.generated and not walk.hops and _is_forged(walk):
+        return Drop(Reason.MARTIAN)
     if network_view is None:
         return None
     if network_view.segments and segment.is_copy(walk, network_view, vport):
@@ -300,6 +303,18 @@ def _before_filters(
     if network_view.services is None:
         return None
     return services.greet(walk, network_view, vport)
+
+
+def _is_forged(walk: Walk) -> bool:
+    """Tell whether no machine can have sent it.
+
+    The switch drops these itself (`openflow.base_flows`), so nothing was read.
+    """
+    headers = walk.headers
+    forged = is_forged(headers.ip_src, to_group=is_group_mac(headers.eth_dst))
+    if forged:
+        walk.fields |= READ_IP_SRC | field.ETH_DST
+    return forged
 
 
 def _switch(

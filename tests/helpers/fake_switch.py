@@ -31,6 +31,7 @@ _IP_FIELDS: Final = (
     field.IP_TOS
     | field.IP_PROTO
     | field.IP_SRC
+    | field.SOURCE_OCTET
     | field.IP_DST
     | field.IP_FRAG
     | field.IP_TTL
@@ -328,7 +329,13 @@ _READ: Final[dict[int, Callable[[_Passage], int]]] = {
     field.TCP_SYN: lambda p: p.packet.tcp_flags >> field.TCP_SYN_SHIFT & 1,
     field.TOO_LARGE: lambda p: p.too_large,
     field.PORT_BLOCK: lambda p: p.packet.headers.l4_dst >> field.PORT_BLOCK_SHIFT,
+    field.SOURCE_OCTET: lambda p: _first_octet(p.packet.headers.ip_src),
+    field.ETH_GROUP: lambda p: p.packet.headers.eth_dst >> field.ETH_GROUP_SHIFT & 1,
 }
+
+
+def _first_octet(address: int) -> int:
+    return address >> (24 if is_v4(address) else 120) & 0xFF
 
 
 def _values(passage: _Passage, fields: int) -> tuple[int, ...]:

@@ -7,6 +7,8 @@ from midoryu.openflow import flow, pipeline
 from midoryu.openflow.base_flows import base_flows, vport_flows
 from midoryu.openflow.flow import InstallFlow, Match, SetMeter
 from midoryu.packet import field
+from tests.helpers import frames
+from tests.helpers.fake_switch import FakeSwitch
 
 
 def test_every_table_drops_what_nobody_wants() -> None:
@@ -58,3 +60,25 @@ def test_misses_are_told_apart_by_tcp_flags_and_nobody_sends_what_that_takes() -
     assert all(value.actions == () for value in apart)
     misses = [mod.flow for mod in mods if mod.flow.table == pipeline.VPORT]
     assert all(miss.priority < pipeline.PRIORITY_APART for miss in misses)
+
+
+def test_sources_that_no_machine_has_are_dropped_before_anything_else() -> None:
+    switch = FakeSwitch([1, 2, 5])
+    switch.apply(InstallFlow(one) for one in base_flows(1, 2))
+    switch.apply(vport_flows(77, 5, meter=9, rate_pps=100, burst=10))
+    for family, source, target, passes in (
+        (4, "10.0.0.9", frames.MAC_2, True),
+        (4, "127.0.0.1", frames.MAC_2, False),
+        (4, "224.0.0.5", frames.MAC_2, False),
+        (4, "255.255.255.255", frames.MAC_2, False),
+        (4, "0.0.0.0", frames.MAC_2, False),
+        (4, "0.0.0.0", "ff:ff:ff:ff:ff:ff", True),
+        (6, "fd00::9", frames.MAC_2, True),
+        (6, "::1", frames.MAC_2, False),
+        (6, "ff02::1", frames.MAC_2, False),
+        (6, "::", frames.MAC_2, False),
+        (6, "::", "33:33:00:00:00:01", True),
+    ):
+        to = "10.0.0.2" if family == 4 else "fd00::2"
+        outputs = switch.send(frames.udp(source, to, eth_dst=target), 5)
+        assert bool(outputs) is passes, source

@@ -79,6 +79,22 @@ CASES = {
         Match(ETH | PROTO | field.TCP_SYN, (protocol.ETH_IPV4, protocol.TCP, 0)),
         {"eth_type": 0x0800, "ip_proto": 6, "tcp_flags_nxm": (0, 2)},
     ),
+    "loopback": (
+        Match(ETH | field.SOURCE_OCTET, (protocol.ETH_IPV4, 127)),
+        {"eth_type": 0x0800, "ipv4_src": ("127.0.0.0", "255.0.0.0")},
+    ),
+    "IPv6 multicast": (
+        Match(ETH | field.SOURCE_OCTET, (protocol.ETH_IPV6, 255)),
+        {"eth_type": 0x86DD, "ipv6_src": ("ff00::", "ff00::")},
+    ),
+    "one station": (
+        Match(field.ETH_GROUP, (0,)),
+        {"eth_dst": ("00:00:00:00:00:00", "01:00:00:00:00:00")},
+    ),
+    "a group": (
+        Match(field.ETH_GROUP, (1,)),
+        {"eth_dst": ("01:00:00:00:00:00", "01:00:00:00:00:00")},
+    ),
     "tunnel key": (Match(field.TUNNEL_KEY, (0xFFFFFF,)), {"tunnel_id": 0xFFFFFF}),
 }
 
@@ -155,8 +171,8 @@ def test_a_malformed_match_is_a_decode_error(text: str) -> None:
 
 
 def test_a_partly_masked_field_is_a_decode_error() -> None:
-    # in_port cannot be masked, eth_dst can: here only its group bit counts.
-    data = bytes.fromhex("000100148000070c010000000000010000000000") + bytes(4)
+    # Of eth_dst, the group bit alone is matched, or all of it.
+    data = bytes.fromhex("000100148000070c010000000000030000000000") + bytes(4)
 
     with pytest.raises(DecodeError, match="mask"):
         decode_match(data, 0)

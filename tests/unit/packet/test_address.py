@@ -14,6 +14,7 @@ from midoryu.packet.address import (
     Prefix,
     format_ip,
     format_mac,
+    is_forged,
     is_group_mac,
     is_link_local,
     is_multicast_ip,
@@ -120,3 +121,26 @@ def test_addresses_that_are_made_from_others() -> None:
     assert format_mac(multicast_mac(node)) == "33:33:ff:0e:8c:6c"
     assert format_mac(multicast_mac(parse_ip("239.129.1.2"))) == "01:00:5e:01:01:02"
     assert is_group_mac(MAC_BROADCAST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1", "127.9.9.9", "224.0.0.1", "239.9.9.9", "240.0.0.1", "::1", "ff02::1"],
+)
+def test_no_machine_sends_from(text: str) -> None:
+    assert is_forged(parse_ip(text), to_group=False)
+    assert is_forged(parse_ip(text), to_group=True)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "0.1.2.3", "::"])
+def test_machines_without_an_address_send_to_groups_only(text: str) -> None:
+    assert is_forged(parse_ip(text), to_group=False)
+    assert not is_forged(parse_ip(text), to_group=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.0.0.1", "126.0.0.1", "128.0.0.1", "223.9.9.9", "::2", "fe80::1", "fd00::1"],
+)
+def test_machines_send_from(text: str) -> None:
+    assert not is_forged(parse_ip(text), to_group=False)

@@ -499,6 +499,7 @@ def test_later_fragment_among_equal_routes_reads_that_it_is_one() -> None:
         (V4, "10.0.2.1"),
         (V6, "::1"),
         (V6, "fd00:2::1"),
+        (V6, "::"),
     ],
     ids=str,
 )
