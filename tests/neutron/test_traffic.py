@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hmac
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +32,11 @@ ADDRESSES = {"a1": "10.0.0.11", "a2": "10.0.0.12", "a3": "10.0.1.13", "b1": "10.
 OUTSIDE = "203.0.113.1"
 
 
-def lab_file() -> dict[str, Any]:
-    """Describe hosts, and machines that Neutron has not heard of yet."""
+def lab_file(metadata: str = "") -> dict[str, Any]:
+    """Describe hosts, and machines that Neutron has not heard of yet.
+
+    `metadata` names the configuration of a metadata proxy at n1, "" for none.
+    """
     vms: dict[str, Any] = {
         name: {
             "host": HOSTS[name],
@@ -50,7 +55,8 @@ def lab_file() -> dict[str, Any]:
         "ip": f"{OUTSIDE}/24",
         "run": [SERVE],
     }
-    return {"hosts": ["n1", "n2", "g1"], "vms": vms}
+    own = {"agent": {"agent": {"metadata_config": metadata}}} if metadata else {}
+    return {"hosts": {"n1": own, "n2": {}, "g1": {}}, "vms": vms}
 
 
 _NOVA = """
@@ -161,13 +167,17 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with Lab(lab_file(), name="ntraffic") as lab:
-        directory = tmp_path_factory.mktemp("cloud")
-        with running(directory, lab.nsdb.remote, gateways="public:g1") as cloud:
-            found = World(lab, cloud)
-            found.build()
-            wait(lambda: all(found.status(n) == "ACTIVE" for n in ADDRESSES))
-            yield found
+    directory = tmp_path_factory.mktemp("cloud")
+    metadata = directory / "metadata.conf"
+    metadata.write_text("[metadata]\nshared_secret = s3cret\n")
+    with (
+        Lab(lab_file(str(metadata)), name="ntraffic") as lab,
+        running(directory, lab.nsdb.remote, gateways="public:g1") as cloud,
+    ):
+        found = World(lab, cloud)
+        found.build()
+        wait(lambda: all(found.status(n) == "ACTIVE" for n in ADDRESSES))
+        yield found
 
 
 def test_ports_are_active_once_their_interface_is_there(world: World) -> None:
@@ -285,18 +295,10 @@ def test_allowed_address_pair_may_send(world: World) -> None:
     )
 
 
-def test_instance_gets_its_metadata_signed_for_nova(
-    world: World, tmp_path: Path
-) -> None:
-    """A stand-in for Nova answers with what it was asked."""
+def test_instance_gets_its_metadata_signed_for_nova(world: World) -> None:
+    """A stand-in for Nova answers with what it was asked; the agent runs the proxy."""
     lab = world.lab
-    config = lab.host("n1").directory / "midoryu.conf"
-    own = tmp_path / "metadata.conf"
-    own.write_text("[metadata]\nshared_secret = s3cret\n")
     nova = lab.popen("n1", [sys.executable, "-c", _NOVA])
-    program = str(Path(sys.executable).with_name("midoryu-metadata"))
-    files = [f"--config-file={file}" for file in (config, own)]
-    proxy = lab.popen("n1", [program, *files])
     try:
         ask = "curl -sS --max-time 2 http://169.254.169.254/openstack"
         assert holds(lambda: "x-instance-id" in lab.exec("a1", ask, check=False).stdout)
@@ -310,7 +312,35 @@ def test_instance_gets_its_metadata_signed_for_nova(
         signature = hmac.new(b"s3cret", said["x-instance-id"].encode(), "sha256")
         assert said["x-instance-id-signature"] == signature.hexdigest()
     finally:
-        proxy.terminate()
         nova.kill()
-        assert proxy.wait(timeout=20) == 0
-    assert "mrm" not in lab.host("n1").ovs_vsctl("list-ports", "br-int")
+        nova.wait()
+
+
+def test_metadata_proxy_comes_again_and_goes_with_its_agent(world: World) -> None:
+    lab, node = world.lab, world.lab.host("n1")
+    ask = "curl -sS -o /dev/null -w %{http_code} --max-time 2 http://169.254.169.254/"
+
+    def answer() -> str:
+        return str(lab.exec("a1", ask, check=False).stdout)
+
+    def proxies() -> list[str]:
+        found = lab.exec("n1", "ip netns list", check=False).stdout.split()
+        return [name for name in found if name.startswith("mrmeta-")]
+
+    def processes() -> list[str]:
+        """Return the proxies of n1: those with its agent's configuration."""
+        pattern = f"supervised.*{node.directory}/midoryu.conf"
+        command = ["pgrep", "-f", f"midoryu.cmd.metadata.*{pattern}"]
+        return str(lab.exec("n1", command, check=False).stdout).split()
+
+    wait(lambda: answer() == "502")  # the stand-in for Nova is gone
+    (first,) = processes()
+    os.kill(int(first), signal.SIGKILL)
+    wait(lambda: processes() not in ([], [first]))
+    wait(lambda: answer() == "502")
+
+    lab.kill("n1", "agent")
+    wait(lambda: processes() == [] and proxies() == [])
+    assert "mrm" not in node.ovs_vsctl("list-ports", "br-int")
+    lab.restore("n1", "agent")
+    wait(lambda: answer() == "502")
