@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import struct
+from typing import Callable
+
+import pytest
 
 from midoryu.agent.turns import Turns
 from midoryu.openflow import wire
 
 
-def packet_in(port: int, number: int = 0, *, first: bytes = b"") -> bytes:
+def packet_in(
+    port: int, number: int = 0, *, first: bytes = b"", frame: bytes = b""
+) -> bytes:
     fields = first + struct.pack(">II", 0x80000004, port)
     body = struct.pack(">IHBBQ", 0xFFFFFFFF, 0, 0, 10, number)
     body += struct.pack(">HH", 1, 4 + len(fields)) + fields
-    body += bytes(-(4 + len(fields)) % 8 + 2)
+    body += bytes(-(4 + len(fields)) % 8 + 2) + frame
     return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + len(body), 1) + body
 
 
@@ -94,3 +99,51 @@ def test_packets_that_make_no_sense_have_a_queue_too() -> None:
     turns.add(cut)
 
     assert turns.take() == cut
+
+
+def to_v4(last: int) -> bytes:
+    return bytes(12) + b"\x08\x00" + bytes(16) + bytes((10, 0, 0, last)) + bytes(20)
+
+
+def to_v6(last: int) -> bytes:
+    return bytes(12) + b"\x86\xdd" + bytes(39) + bytes((last,)) + bytes(20)
+
+
+@pytest.mark.parametrize("to", [to_v4, to_v6])
+@pytest.mark.parametrize("tag", [b"", b"\x81\x00\x00\x05"])
+def test_packets_of_one_port_go_in_turns_of_their_destinations(
+    to: Callable[[int], bytes], tag: bytes
+) -> None:
+    turns = Turns(1000)
+    for number in range(50):
+        turns.add(packet_in(1, number, frame=to(1)))
+    other = packet_in(1, 99, frame=to(2))
+    turns.add(other[:54] + tag + other[54:] if tag else other)
+
+    taken = drain(turns)
+
+    assert len(taken) == 51
+    assert struct.unpack(">Q", taken[1][16:24])[0] == 99
+
+
+def test_where_a_port_has_too_many_those_go_that_most_others_are_like() -> None:
+    turns = Turns(64)
+    few = packet_in(1, 99, frame=to_v4(2))
+    turns.add(few)
+    for number in range(200):
+        turns.add(packet_in(1, number, frame=to_v4(1)))
+
+    taken = drain(turns)
+
+    assert few in taken
+    assert len(taken) == 64
+    assert turns.take_shed() == {1: 137}
+
+
+def test_many_destinations_share_one_row_and_lose_no_packet() -> None:
+    turns = Turns(1000)
+    for number in range(200):
+        turns.add(packet_in(1, number, frame=to_v4(number)))
+
+    assert len(drain(turns)) == 200
+    assert not turns
