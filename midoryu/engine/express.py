@@ -17,7 +17,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, Optional
 
-from midoryu.engine import memory, returning, state_lane
+from midoryu.engine import memory, returning, state_lane, switched
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
@@ -87,7 +87,10 @@ def learn(
         The plan that it belongs to, None where siblings need `packet_lane`.
     """
     template = simulation.template
-    if template is None or template.plan is False or not core.express.is_on:
+    if template is None:
+        switched.learn(core, event, simulation, installed)
+        return None
+    if template.plan is False or not core.express.is_on:
         return None
     plan = template.plan
     if plan is None:
@@ -273,7 +276,7 @@ def take(  # noqa: C901
         return False
     plans = express.plans.get(read[0])
     if plans is None:
-        return False
+        return switched.take(core, event, effects, now)
     _, source, destination, source_port, ends = read
     for plan in plans:
         first, last = plan.destinations

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from midoryu.engine.flow_index import match_code
 from midoryu.engine.flow_shape import FlowShape
+from midoryu.openflow import wire
+from midoryu.openflow.flow import Action, Flow, InstallFlow, Match
+from midoryu.openflow.stencil import Stencil
 from midoryu.packet import protocol
 from midoryu.simulation.outcome import Forward
 from midoryu.simulation.replay import Template
+from midoryu.topology.model import Vport
+from midoryu.topology.tag import Tag
 
 _LOW_64: Final = (1 << 64) - 1
 
@@ -71,6 +77,96 @@ class Plan:
         return address >> 64, address & _LOW_64
 
 
+class Way(NamedTuple):
+    """Where frames to one MAC address of a network go."""
+
+    vport: int
+    mac: int
+    kind: Vport
+    """The vport without its names and its place."""
+    actions: tuple[Action, ...]
+    encoded: bytes
+    """These on the wire, for a packet ..."""
+    instructions: bytes
+    """... and for a flow."""
+    tags: frozenset[Tag]
+
+
+# Numbers of a message: cookie, the destination's MAC address in two parts.
+_PAIR_WIDTHS: Final = (8, 2, 4)
+# Where a flow's destination MAC address stands among its match's values.
+_ETH_DST_AT: Final = 1
+
+
+class Pairs:
+    """Frames from one MAC address at a vport, to any others on its network.
+
+    Args:
+        vport: where they come in.
+        network: its network.
+        kind: vports that it holds for, without their names and places.
+        model: the flow for one of them.
+        tags: why all of these flows could become wrong.
+    """
+
+    __slots__ = ("_model", "_stencils", "in_port", "kind", "network", "tags", "vport")
+
+    def __init__(
+        self, vport: int, network: int, kind: Vport, model: Flow, tags: frozenset[Tag]
+    ) -> None:
+        self.vport = vport
+        self.network = network
+        self.kind = kind
+        self.tags = tags
+        self.in_port = model.match.values[0]
+        self._model = model
+        # Length of the instructions -> what stands before them.
+        self._stencils: dict[int, Stencil] = {}
+
+    def code(self, mac: int) -> int:
+        """Return what the flow to a MAC address is found by."""
+        in_port, _, *others = self._model.match.values
+        return match_code((in_port, mac, *others))
+
+    def flow_of(self, way: Way, cookie: int) -> Flow:
+        """Make the flow to a MAC address."""
+        return self._flow(way.mac, way.actions, cookie)
+
+    def message(self, way: Way, cookie: int) -> bytes:
+        """Make the message that installs it."""
+        size = len(way.instructions)
+        stencil = self._stencils.get(size)
+        if stencil is None:
+            stencil = self._stencils[size] = self._cut(way)
+        mac = way.mac
+        return stencil.fill(cookie, mac >> 32, mac & 0xFFFF_FFFF) + way.instructions
+
+    def _cut(self, way: Way) -> Stencil:
+        size = len(way.instructions)
+
+        def render(numbers: tuple[int, ...]) -> bytes:
+            cookie, high, low = numbers
+            made = self._flow(high << 32 | low, way.actions, cookie)
+            return wire.encode_flow_mod(InstallFlow(made), 0)[:-size]
+
+        return Stencil(render, _PAIR_WIDTHS)
+
+    def _flow(self, mac: int, actions: tuple[Action, ...], cookie: int) -> Flow:
+        model = self._model
+        values = list(model.match.values)
+        values[_ETH_DST_AT] = mac
+        return Flow(
+            model.table,
+            model.priority,
+            Match(model.match.fields, tuple(values)),
+            actions,
+            cookie,
+            model.idle_timeout_s,
+            model.hard_timeout_s,
+            notify_removed=model.notify_removed,
+        )
+
+
 class Express:
     """All plans of one engine."""
 
@@ -84,3 +180,11 @@ class Express:
         self.answers = 0
         """Records, and flows for answers, that the counters do not have yet."""
         self.plans: dict[Key, list[Plan]] = {}
+        self.pairs: dict[tuple[int, bytes], Pairs] = {}
+        """(ofport, source MAC address and ethertype) -> to whom frames may go."""
+        self.ways: dict[tuple[int, bytes], Way] = {}
+        """(network, MAC address) -> where frames to it go."""
+        self.kinds: dict[Vport, Vport] = {}
+        """Vports without their names and places, one for all alike."""
+        self.pairs_at = -1
+        """When these were right (`Replays.generation`)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, Union
+from typing import Any, Final, Protocol, Union
 
 from midoryu.compat import SLOTS
 from midoryu.openflow.flow import Flow, Match
@@ -125,7 +125,68 @@ class PlannedEntry:
         return self.plan.in_port
 
 
-AnyEntry = Union[Entry, PlannedEntry]
+class HasWays(Protocol):
+    """What flows from one MAC address have in common (`switched`)."""
+
+    tags: frozenset[Tag]
+    in_port: int
+
+    def flow_of(self, way: Any, cookie: int) -> Flow:
+        """Make the flow for one destination."""
+
+
+class HasTags(Protocol):
+    """What flows to one MAC address have in common (`switched`)."""
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        """Why they could become wrong."""
+
+
+class PairEntry:
+    """One installed flow between two MAC addresses; asked as an `Entry` is."""
+
+    __slots__ = ("code", "cookie", "pairs", "way")
+
+    def __init__(self, pairs: HasWays, way: HasTags, cookie: int, code: int) -> None:
+        self.pairs = pairs
+        self.way = way
+        self.cookie = cookie
+        self.code = code
+        """What its match is found by."""
+
+    @property
+    def flow(self) -> Flow:
+        """The flow as it stands in the switch."""
+        return self.pairs.flow_of(self.way, self.cookie)
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        """Tags of its destination."""
+        return self.way.tags
+
+    @property
+    def shared(self) -> frozenset[Tag]:
+        """Tags of its source."""
+        return self.pairs.tags
+
+    @property
+    def connection(self) -> int:
+        """It serves no record."""
+        return 0
+
+    @property
+    def returns(self) -> bool:
+        """It serves no record's return direction."""
+        return False
+
+    @property
+    def in_port(self) -> int:
+        """Where its packets come in."""
+        return self.pairs.in_port
+
+
+AnyEntry = Union[Entry, PlannedEntry, PairEntry]
 
 
 def ends_code(key: Tag) -> int:
@@ -210,12 +271,16 @@ class FlowIndex:
                 self._enter(code, entry)
             else:
                 by_ends[code] = entry
-        shared = entry.plan.shared
-        family = self._family.get(shared)
-        if family is None:
-            self._join(shared, cookie)
-        else:
-            family.add(cookie)
+        self._join(entry.plan.shared, cookie)
+
+    def add_pair(self, entry: PairEntry) -> None:
+        """Take in a flow between two MAC addresses whose match no other flow has."""
+        cookie = entry.cookie
+        self._by_cookie[cookie] = entry
+        self._by_match[entry.code] = entry
+        for tag in entry.way.tags:
+            self._by_tag.setdefault(tag, set()).add(cookie)
+        self._join(entry.pairs.tags, cookie)
 
     def is_taken(self, code: int) -> bool:
         """Tell whether any flow may have a match with this code."""

@@ -20,6 +20,7 @@ from midoryu.packet.address import Prefix, parse_ip
 from midoryu.state.connection import Connection, Phase, Translation, TranslationKind
 from midoryu.topology import model
 from tests.helpers import frames
+from tests.helpers.builder import Builder
 from tests.helpers.worlds import V4, V6, Family, two_networks
 
 GRE, STATE = 1, 2
@@ -36,9 +37,14 @@ class Twins:
     """Two engines of node1 that hear the same; one has no express lane."""
 
     def __init__(
-        self, family: Family, *rules: model.Rule, masquerade: bool, **config: Any
+        self,
+        family: Family,
+        *rules: model.Rule,
+        masquerade: bool,
+        builder: Builder | None = None,
+        **config: Any,
     ) -> None:
-        b = two_networks(family)
+        b = builder or two_networks(family)
         self.family, self.b, self.now = family, b, 1000.0
         if rules:
             b.chain("out", *rules)
@@ -321,4 +327,17 @@ def test_a_plan_ends_with_the_rows_that_it_was_made_from() -> None:
     assert not plan.template.is_live
     twins.do(event.PacketIn(11, twins.frame(sport=1200), 10))
     assert twins.taken == taken
+    twins.same()
+
+
+@pytest.mark.parametrize("masquerade", [False, True])
+def test_a_new_record_removes_the_flows_that_it_makes_wrong(masquerade: bool) -> None:
+    twins = Twins(V4, *STATEFUL, masquerade=masquerade)
+    for number in range(4):
+        twins.do(event.PacketIn(11, twins.frame(sport=1100 + number), 10))
+    twins.do(event.PacketIn(11, twins.frame(sport=1110, flags="F"), 10))
+    twins.now += 0.1  # nobody knows its record
+    assert twins.do(event.Tick()).flow_mods
+    opened = twins.do(event.PacketIn(11, twins.frame(sport=1110), 10))
+    assert any(isinstance(one, RemoveFlow) for one in opened.flow_mods)
     twins.same()
