@@ -15,6 +15,8 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     health, probe               load balancers: who looks at members, and how
     port_blocks, returning      answers to masqueraded connections, past the gateways
     standing                    flows for vports, floods and mirrors
+    impostors                   flows against sources that are routers' own addresses
+    segments                    which way to an outside segment stands for all
     subport                     frames of trunks
     snooping, minded            members of multicast groups
     adoption                    flows that an earlier agent left in the switch

@@ -7,6 +7,7 @@ to the switch.
 
 from __future__ import annotations
 
+from midoryu.engine import impostors
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.openflow import flow
@@ -56,7 +57,8 @@ def refresh(core: Core, effects: Effects, now: float, *, again: bool = False) ->
     changed = special ^ core.places.special
     core.places.special = special
     mods = [mod for plan in plans for mod in plan_mods(plan)]
-    mods += map(InstallFlow, (*_floods(core), *_mirrors(core)))
+    standing = (*_floods(core), *_mirrors(core), *impostors.flows(core))
+    mods += map(InstallFlow, standing)
     for ofport, key in core.awaited.items():
         rate, burst = core.config.vport_rate_pps, core.config.vport_burst
         mods += awaiting_mods(key, ofport, rate_pps=rate, burst=burst)

@@ -21,8 +21,8 @@ tunnel keys or tables.
 Invariants:
 
 * A header field that was not read does not change the outcome. But for sources that
-  cannot be (loopback, a router's own): they are dropped where a packet of theirs is
-  looked at, and no flow is narrowed for their sake.
+  cannot be (loopback, multicast, a router's own): the switch drops these itself, and no
+  flow is narrowed for their sake.
 * Everything that was looked up, found or not, is in the tags.
 
 Fragments: only the first one of a datagram has ports. A walk notes when they were asked
@@ -32,6 +32,9 @@ together.
 
 A router holds a packet against the MTU of the link that it leaves by only where that is
 smaller than the one that it came by (`size`); the flow then checks the size.
+
+Uplinks of one network that are in one ingress set are ways to one outside segment: what
+goes to everybody passes one of them, the designated one, in and out (`segment`).
 
 Members of one ingress set are equal ways in, on different devices too: a record is
 looked for at the device where a packet comes in, then at those of its vport's fellows,

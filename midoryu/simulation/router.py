@@ -90,8 +90,8 @@ def _has_bad_source(walk: Walk, router: RouterView) -> bool:
     """Tell whether no packet on a link can have its source.
 
     Source: RFC 1812, section 5.3.7. Only a packet that fails counts as read, or every
-    routed flow would be of one source: a flow that stands already lets it by, and port
-    security is what keeps such sources off the overlay.
+    routed flow would be of one source: where a flow stands already, the switch drops
+    such packets before it (`openflow.base_flows`, `engine.impostors`).
     """
     source = walk.headers.ip_src
     bad = is_martian(source) or is_multicast_ip(source) or source in router.broadcasts

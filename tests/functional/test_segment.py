@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -102,6 +103,29 @@ def test_a_machine_beside_the_other_uplink_uses_that(lab: Lab, family: int) -> N
     with on_uplinks(lab) as captures:
         assert pings(lab, "vm2", STATION[family], "-p", "c0ffee77") == 3
     assert count(captures, bytes.fromhex("c0ffee77") * 4) == {"p1": 0, "p2": 6}
+
+
+def test_sources_that_cannot_be_are_dropped_where_a_flow_stands(lab: Lab) -> None:
+    assert pings(lab, "vm2", "203.0.113.2") == 3
+    found = lab.exec("vm2", "ip -j neigh show 203.0.113.2").stdout
+    router = json.loads(found)[0]["lladdr"]
+    flows = lab.host("g2").ovs_ofctl("dump-flows", "table=10")
+    assert "nw_src=127.0.0.0/8" in flows
+
+    def arrive(source: str) -> int:
+        text = f"from {source}!".encode()
+        frame = frames.udp(
+            source, "10.0.1.11", eth_src=VM2, eth_dst=router, payload=text
+        )
+        heard = lab.capture("vm1", expression="udp")
+        with heard:
+            send_frames(lab, "vm2", "eth0", [frame])
+            wait(lambda: False, 0.3)
+        return count({"eth0": heard}, text)["eth0"]
+
+    assert arrive("203.0.113.12") == arrive("203.0.113.77") == 1
+    for source in ("127.0.0.1", "224.0.0.5", "0.0.0.0", "10.0.1.1", "203.0.113.255"):
+        assert arrive(source) == 0, source
 
 
 def test_connections_live_on_when_the_designated_gateway_dies(lab: Lab) -> None:
