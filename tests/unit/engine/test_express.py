@@ -339,5 +339,5 @@ def test_a_new_record_removes_the_flows_that_it_makes_wrong(masquerade: bool) ->
     twins.now += 0.1  # nobody knows its record
     assert twins.do(event.Tick()).flow_mods
     opened = twins.do(event.PacketIn(11, twins.frame(sport=1110), 10))
-    assert any(isinstance(one, RemoveFlow) for one in opened.flow_mods)
+    assert any(isinstance(one, flow.RemoveFlow) for one in opened.flow_mods)
     twins.same()
