@@ -35,18 +35,6 @@ def named_target(port: Mapping[str, Any]) -> str:
     return str(profile.get(PROFILE_KEY) or "")
 
 
-def migration_target(context: Any, port: Mapping[str, Any]) -> str:
-    """Return the host that a port's instance goes to, "" for none.
-
-    The one that the profile names; without such a word that of an inactive binding.
-    """
-    named = named_target(port)
-    if named:
-        return named
-    hosts = _inactive(context, [port["id"]]).get(port["id"], ())
-    return min(hosts, default="")
-
-
 class MigrationWatcher:
     """Finds inactive bindings that came or went, and has their ports written."""
 
@@ -76,12 +64,12 @@ def _unrecorded(context: Any, rows: Iterable[Any]) -> set[str]:
         for row in rows
         if row.migrating_to and UNIT_KEY in row.external_ids
     }
-    bindings = _inactive(context, ())
+    bindings = inactive_hosts(context, ())
     wanted = {(port, min(hosts)) for port, hosts in bindings.items()}
     return {port for port, _ in shown ^ wanted}
 
 
-def _inactive(context: Any, ports: Iterable[str]) -> dict[str, set[str]]:
+def inactive_hosts(context: Any, ports: Iterable[str]) -> dict[str, set[str]]:
     """Return the hosts of inactive bindings, by port; of all ports for none."""
     binding = ml2_models.PortBinding
     chosen = list(ports)

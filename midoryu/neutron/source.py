@@ -7,18 +7,15 @@ Reads only; `sync` calls it after it has verified the NSDB's revision, never bef
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Callable, Final, Union
+from typing import Any, Callable, Final
 
-from neutron.db import models_v2, segments_db
+from neutron.db import models_v2
 from neutron.db.models import address_group as address_group_models
-from neutron.db.models import allowed_address_pair as pair_models
 from neutron.db.models import l3 as l3_models
 from neutron.db.models import securitygroup as group_models
 from neutron.db.models import segment as segment_models
 from neutron.db.qos import models as qos_models
 from neutron.extensions import securitygroup as group_extension
-from neutron.objects import port_forwarding
-from neutron.services.trunk import models as trunk_models
 from neutron_lib import exceptions
 from neutron_lib.db import api as db_api
 from neutron_lib.exceptions import address_group as address_group_exceptions
@@ -28,21 +25,20 @@ from neutron_lib.plugins import directory
 from oslo_config import cfg
 
 from midoryu.neutron import unit as units
-from midoryu.neutron.migrating import migration_target
+from midoryu.neutron.bulk import BulkFacts
+from midoryu.neutron.facts import Facts
+from midoryu.neutron.facts import is_remote as is_remote
+from midoryu.neutron.migrating import named_target
 from midoryu.neutron.network import (
     Segment,
     metadata_item,
     network_items,
     physical_items,
 )
-from midoryu.neutron.port import SubPort, port_items
-from midoryu.neutron.qos import BANDWIDTH, DSCP, policy_items
+from midoryu.neutron.port import port_items
+from midoryu.neutron.qos import policy_items
 from midoryu.neutron.router import RouterParts, router_items
-from midoryu.neutron.security import (
-    address_group_items,
-    host_or_prefix,
-    security_group_items,
-)
+from midoryu.neutron.security import address_group_items, security_group_items
 from midoryu.neutron.subnet import subnet_item
 from midoryu.neutron.unit import Unit
 from midoryu.nsdb.item import Item
@@ -62,7 +58,7 @@ class Source:
     def __init__(self, gateways: Mapping[str, tuple[str, ...]]) -> None:
         """Args: gateways: hosts by the physical network that they have a way into."""
         self._gateways = gateways
-        self._readers: dict[str, Callable[[Any, str], list[Item]]] = {
+        self._readers: dict[str, Callable[[Facts, str], list[Item]]] = {
             units.NETWORK: self._network,
             units.PORT: self._port,
             units.SECURITY_GROUP: self._security_group,
@@ -74,11 +70,12 @@ class Source:
 
     def items(self, context: Any, unit: Unit) -> list[Item]:
         """Return the rows that a unit shall have; none for one that is gone."""
-        kind, ident = units.kind_and_id(unit)
-        try:
-            return self._readers[kind](context, ident)
-        except _GONE:
-            return []
+        return self._items(Facts(context), unit)
+
+    def everything(self, context: Any) -> dict[Unit, list[Item]]:
+        """Return the rows of every unit, from a few large queries."""
+        facts = BulkFacts(context)
+        return {unit: self._items(facts, unit) for unit in self.units(context)}
 
     def units(self, context: Any) -> Iterator[Unit]:
         """List every unit that Neutron knows, those first that others refer to."""
@@ -98,15 +95,18 @@ class Source:
             for row in rows:
                 yield units.unit(kind, row.id)
 
-    def _network(self, context: Any, ident: str) -> list[Item]:
-        network = directory.get_plugin().get_network(context, ident)
-        with db_api.CONTEXT_READER.using(context):
-            found = segments_db.get_network_segments(
-                context, ident, filter_dynamic=False
-            )
+    def _items(self, facts: Facts, unit: Unit) -> list[Item]:
+        kind, ident = units.kind_and_id(unit)
+        try:
+            return self._readers[kind](facts, ident)
+        except _GONE:
+            return []
+
+    def _network(self, facts: Facts, ident: str) -> list[Item]:
+        network = facts.network(ident)
         segments = [
             Segment(segment["physical_network"], segment["segmentation_id"] or 0)
-            for segment in found
+            for segment in facts.segments(ident)
             if segment["physical_network"]
         ]
         names = {segment.physical_network for segment in segments}
@@ -114,88 +114,68 @@ class Source:
             network,
             segments=segments,
             gateways=self._gateways,
-            holders={name: holder(context, name) for name in names},
+            holders={name: holder(facts.context, name) for name in names},
             all_active=_all_active(),
         )
-        subnets = _subnets(context, ident)
+        subnets = _subnets(facts, ident)
         if subnets and cfg.CONF.midoryu.metadata:
             items.append(metadata_item(ident))
         return items + subnets
 
-    def _physical(self, context: Any, name: str) -> list[Item]:
-        if holder(context, name) != units.physical_name(name):
+    def _physical(self, facts: Facts, name: str) -> list[Item]:
+        if holder(facts.context, name) != units.physical_name(name):
             return []
-        if not networks_on(context, name):
+        if not networks_on(facts.context, name):
             return []
         hosts = self._gateways.get(name, ())
         return physical_items(name, hosts, all_active=_all_active())
 
-    def _policy(self, context: Any, ident: str) -> list[Item]:
-        return policy_items(ident, _policy_rules(context, ident))
+    def _policy(self, facts: Facts, ident: str) -> list[Item]:
+        return policy_items(ident, facts.policy_rules(ident))
 
-    def _port(self, context: Any, ident: str) -> list[Item]:
-        port = directory.get_plugin().get_port(context, ident)
+    def _port(self, facts: Facts, ident: str) -> list[Item]:
+        port = facts.port(ident)
         groups = port.get("security_groups") or []
         return port_items(
             port,
-            stateful=_any_stateful(context, groups),
-            sub_port=_sub_port(context, ident),
-            has_limits=lambda policy: bool(self._policy(context, policy)),
-            migrating_to=migration_target(context, port),
+            stateful=facts.is_any_stateful(groups),
+            sub_port=facts.sub_port(ident),
+            has_limits=lambda policy: bool(self._policy(facts, policy)),
+            migrating_to=named_target(port)
+            or min(facts.migration_hosts(ident), default=""),
         )
 
-    def _security_group(self, context: Any, ident: str) -> list[Item]:
-        group = directory.get_plugin().get_security_group(context, ident)
+    def _security_group(self, facts: Facts, ident: str) -> list[Item]:
+        group = facts.security_group(ident)
         rules = group["security_group_rules"]
-        members = group_members(context, ident) if is_remote(context, [ident]) else ()
+        members = facts.members(ident) if facts.remote([ident]) else ()
         return security_group_items(group, rules, members)
 
-    def _address_group(self, context: Any, ident: str) -> list[Item]:
-        group = directory.get_plugin().get_address_group(context, ident)
-        return address_group_items(group)
+    def _address_group(self, facts: Facts, ident: str) -> list[Item]:
+        return address_group_items(facts.address_group(ident))
 
-    def _router(self, context: Any, ident: str) -> list[Item]:
+    def _router(self, facts: Facts, ident: str) -> list[Item]:
         l3 = directory.get_plugin(plugin_constants.L3)
         if l3 is None:
             return []
-        core = directory.get_plugin()
-        router = l3.get_router(context, ident)
-        ports = [
-            port
-            for port in core.get_ports(context, filters={"device_id": [ident]})
-            if port["device_owner"].startswith("network:router")
-        ]
-        subnet_ids = {f["subnet_id"] for port in ports for f in port["fixed_ips"]}
-        subnets = core.get_subnets(context, filters={"id": list(subnet_ids)})
-        floating = l3.get_floatingips(context, filters={"router_id": [ident]})
+        router = l3.get_router(facts.context, ident)
+        ports = facts.router_ports(ident)
+        used = {f["subnet_id"] for port in ports for f in port["fixed_ips"]}
+        subnets = facts.subnets_of(used)
+        floating = l3.get_floatingips(facts.context, filters={"router_id": [ident]})
         parts = RouterParts(
             router,
             ports=ports,
             subnets={subnet["id"]: subnet for subnet in subnets},
             floating_ips=floating,
-            port_forwardings=_port_forwardings(context, floating),
-            unmasked=_unmasked(context, ports, subnets),
+            port_forwardings=facts.port_forwardings(floating),
+            unmasked=_unmasked(facts.context, ports, subnets),
         )
         return router_items(parts)
 
 
-def _all_active() -> bool:
-    return bool(cfg.CONF.midoryu.active_gateways == "all")
-
-
-def _subnets(context: Any, network: str) -> list[Item]:
-    core = directory.get_plugin()
-    found = core.get_subnets(context, filters={"network_id": [network]})
-    port, fixed = models_v2.Port, models_v2.IPAllocation
-    with db_api.CONTEXT_READER.using(context):
-        query = context.session.query(fixed.subnet_id).join(
-            port, port.id == fixed.port_id
-        )
-        rows = query.filter(
-            fixed.network_id == network,
-            port.device_owner.like("network:router_interface%"),
-        )
-        routed = {row.subnet_id for row in rows}
+def _subnets(facts: Facts, network: str) -> list[Item]:
+    routed = facts.routed(network)
     conf = cfg.CONF
     domain = conf.dns_domain if "dns_domain" in conf else ""
     return [
@@ -205,8 +185,12 @@ def _subnets(context: Any, network: str) -> list[Item]:
             lease_s=conf.dhcp_lease_duration,
             domain="" if domain == "openstacklocal" else domain,
         )
-        for subnet in found
+        for subnet in facts.subnets(network)
     ]
+
+
+def _all_active() -> bool:
+    return bool(cfg.CONF.midoryu.active_gateways == "all")
 
 
 def networks_on(context: Any, physical_network: str) -> dict[str, int]:
@@ -229,15 +213,6 @@ def holder(context: Any, physical_network: str) -> str:
         if not vlan:
             return units.device_name(network)
     return units.physical_name(physical_network)
-
-
-def is_remote(context: Any, groups: Iterable[str]) -> set[str]:
-    """Return those of some security groups that rules let in (or out) by name."""
-    rule = group_models.SecurityGroupRule
-    with db_api.CONTEXT_READER.using(context):
-        query = context.session.query(rule.remote_group_id)
-        rows = query.filter(rule.remote_group_id.in_(list(groups))).distinct().all()
-    return {row.remote_group_id for row in rows}
 
 
 def groups_naming(context: Any, group: str) -> set[str]:
@@ -286,82 +261,6 @@ def routers_on(context: Any, network: str) -> set[str]:
             port.network_id == network, port.device_owner.like("network:router%")
         )
         return {row.device_id for row in query}
-
-
-def group_members(context: Any, group: str) -> set[str]:
-    """Return the addresses that the ports of a security group may have."""
-    binding = group_models.SecurityGroupPortBinding
-    fixed, pair = models_v2.IPAllocation, pair_models.AllowedAddressPair
-    with db_api.CONTEXT_READER.using(context):
-        own = context.session.query(fixed.ip_address).join(
-            binding, binding.port_id == fixed.port_id
-        )
-        found = {
-            row.ip_address for row in own.filter(binding.security_group_id == group)
-        }
-        more = context.session.query(pair.ip_address).join(
-            binding, binding.port_id == pair.port_id
-        )
-        found |= {
-            row.ip_address for row in more.filter(binding.security_group_id == group)
-        }
-    return {host_or_prefix(str(text)) for text in found}
-
-
-def _any_stateful(context: Any, groups: Iterable[str]) -> bool:
-    group = group_models.SecurityGroup
-    with db_api.CONTEXT_READER.using(context):
-        query = context.session.query(group.id).filter(group.id.in_(list(groups)))
-        return query.filter(group.stateful.is_(True)).first() is not None
-
-
-def _sub_port(context: Any, port: str) -> Union[SubPort, None]:
-    sub, trunk = trunk_models.SubPort, trunk_models.Trunk
-    parent = models_v2.Port
-    with db_api.CONTEXT_READER.using(context):
-        row = (
-            context.session.query(sub.segmentation_id, parent.id, parent.network_id)
-            .join(trunk, trunk.id == sub.trunk_id)
-            .join(parent, parent.id == trunk.port_id)
-            .filter(sub.port_id == port)
-            .first()
-        )
-    if row is None:
-        return None
-    return SubPort(units.port_name(row.network_id, row.id), row.segmentation_id)
-
-
-def _policy_rules(context: Any, policy: str) -> list[dict[str, Any]]:
-    limit, dscp = qos_models.QosBandwidthLimitRule, qos_models.QosDscpMarkingRule
-    with db_api.CONTEXT_READER.using(context):
-        limits = context.session.query(limit).filter_by(qos_policy_id=policy)
-        found: list[dict[str, Any]] = [
-            {
-                "type": BANDWIDTH,
-                "max_kbps": row.max_kbps,
-                "max_burst_kbps": row.max_burst_kbps,
-                "direction": row.direction,
-            }
-            for row in limits
-        ]
-        marks = context.session.query(dscp).filter_by(qos_policy_id=policy)
-        found += [{"type": DSCP, "dscp_mark": row.dscp_mark} for row in marks]
-    return found
-
-
-def _port_forwardings(
-    context: Any, floating: Iterable[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    if directory.get_plugin(plugin_constants.PORTFORWARDING) is None:
-        return []
-    found: list[Mapping[str, Any]] = []
-    for address in floating:
-        for row in port_forwarding.PortForwarding.get_objects(
-            context, floatingip_id=address["id"]
-        ):
-            ip = address["floating_ip_address"]
-            found.append({**row.to_dict(), "floating_ip_address": ip})
-    return found
 
 
 def _unmasked(

@@ -102,8 +102,7 @@ class Synchronizer:
         wanted: dict[Unit, list[Item]] = {
             unit: [] for unit in tuple(index.units) if kind_and_id(unit)[0] in KINDS
         }
-        for unit in self.source.units(context):
-            wanted[unit] = self.source.items(context, unit)
+        wanted.update(self.source.everything(context))
         return self._complete(context, index, wanted)
 
     def _write_batch(self, context: Any, *, retries: bool) -> bool:

@@ -162,6 +162,24 @@ def test_qos_policy_limits_its_ports(admin: Any, network: Any, nsdb: Server) -> 
     assert row.columns["egress_kbps"] is None
 
 
+@pytest.mark.parametrize("kind", ["minimum_bandwidth", "packet_rate_limit"])
+def test_qos_rules_that_nobody_would_keep_are_refused(
+    admin: Any, network: Any, alive: str, kind: str
+) -> None:
+    policy = admin.create_qos_policy(name="wish")
+    port = admin.create_port(
+        network_id=network.id, binding_host_id=alive, qos_policy_id=policy.id
+    )
+    rule = {"minimum_bandwidth": {"min_kbps": 1000}}.get(kind, {"max_kpps": 10})
+    body = {f"{kind}_rule": {**rule, "direction": "egress"}}
+
+    answer = admin.post(f"/qos/policies/{policy.id}/{kind}_rules", json=body)
+
+    assert answer.status_code == 409
+    assert "not supported" in answer.json()["NeutronError"]["message"]
+    admin.delete_port(port.id)
+
+
 def test_address_group_follows_its_members(admin: Any, nsdb: Server) -> None:
     group = admin.create_address_group(name="friends", addresses=["10.1.0.0/16"])
     name = ("Address_Group", f"neutron-ag-{group.id}")
