@@ -49,6 +49,7 @@ _LIMITS = (
     "max_flows",
     "max_connections",
     "max_unreplied_per_vport",
+    "max_nat_ports_per_source",
     "refused_rate_pps",
     "max_waiting",
     "max_waiting_per_vport",

@@ -226,6 +226,15 @@ OPTIONS: Final = [
         "Above, its oldest ones go. 0: a quarter of max_connections.",
     ),
     cfg.IntOpt(
+        "max_nat_ports_per_source",
+        default=_DEFAULT.max_nat_ports_per_source,
+        min=0,
+        max=100_000_000,
+        help="NAT ports at most that one address may have at a masquerading router "
+        "(half of an address has 32256). Above, its new connections are refused as if "
+        "no port was left. 0: any number.",
+    ),
+    cfg.IntOpt(
         "refused_rate_pps",
         default=_DEFAULT.refused_rate_pps,
         min=0,

@@ -88,6 +88,8 @@ class EngineConfig:
     """A block of NAT ports without use for so long is given back."""
     nat_last_block_idle_s: float = 3600.0
     """The same for the last block that this host has of an address."""
+    max_nat_ports_per_source: int = 32_000
+    """Ports that one address may have at a masquerading router; 0: any number."""
     touch_interval_s: float = 20.0
     """How often records in use are looked at, to tell peers and the journal."""
     delivery: str = "repair"

@@ -79,7 +79,11 @@ class Core:
             lifetimes_s=config.lifetimes_s,
             max_unreplied_per_vport=config.max_unreplied_per_vport,
         )
-        self.nat = NatTable(config.nat_block_idle_s, config.nat_last_block_idle_s)
+        self.nat = NatTable(
+            config.nat_block_idle_s,
+            config.nat_last_block_idle_s,
+            config.max_nat_ports_per_source,
+        )
         self.affinity = AffinityTable()
         self.health = Health()
         """What health monitors of this host are at."""

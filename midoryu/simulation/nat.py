@@ -307,7 +307,8 @@ def _masquerade(
         return Blocked(LeaseWanted(picked.router, picked.address))
     if isinstance(picked, Exhausted):
         # RFC 5508, section 4.3, REQ-8; RFC 4787, section 11.
-        return complain(walk, entered, Complaint.PROHIBITED, Reason.NAT_EXHAUSTED)
+        reason = Reason.NAT_LIMIT if picked.is_limit else Reason.NAT_EXHAUSTED
+        return complain(walk, entered, Complaint.PROHIBITED, reason)
     walk.masquerade = rule
     _translate(
         walk, Translation(device, TranslationKind.SOURCE, picked.address, picked.port)

@@ -45,6 +45,7 @@ class Reason(Enum):
     NO_MEMBER = "no member of the pool is usable"
     NO_BINDING = "a NAT address without a binding for this packet"
     NAT_EXHAUSTED = "no NAT port is left"
+    NAT_LIMIT = "its sender has as many NAT ports as it may"
     NAT_PROTOCOL = "masquerade needs a protocol with ports"
     FRAGMENT = "a later fragment without its first one"
     REASSEMBLY = "a fragment for a virtual device, which puts it together first"

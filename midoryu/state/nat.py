@@ -48,6 +48,8 @@ class Exhausted(NamedTuple):
     """Every port of every address is taken for this destination."""
 
     router: int
+    is_limit: bool = False
+    """There may be ports, but the source has as many as it may."""
 
 
 PickResult = Union[Picked, NeedLease, Exhausted]
@@ -157,12 +159,20 @@ class NatTable:
     Args:
         idle_s: seconds without use after which a block is given back.
         last_idle_s: the same for the last block of an address.
+        max_ports_per_source: ports that one source address may have at a router; 0 for
+            no limit.
     """
 
     def __init__(
-        self, idle_s: float = IDLE_S, last_idle_s: float = IDLE_LAST_S
+        self,
+        idle_s: float = IDLE_S,
+        last_idle_s: float = IDLE_LAST_S,
+        max_ports_per_source: int = 0,
     ) -> None:
         self._idle_s = idle_s, last_idle_s
+        self._max_ports = max_ports_per_source or 1 << 60
+        # (router, source) -> ports
+        self._ports: dict[tuple[int, int], int] = {}
         self.conflicts = 0
         """Records that claimed an (address, port, destination) already in use."""
         self._pools: dict[PoolKey, PortPool] = {}
@@ -253,6 +263,10 @@ class NatTable:
             for block in pool.idle_blocks(now, *self._idle_s)
         )
 
+    def count_ports(self, router: int, source: int) -> int:
+        """Count the ports that a source address has at a router."""
+        return self._ports.get((router, source), 0)
+
     # -- choice
 
     def pick(
@@ -273,6 +287,7 @@ class NatTable:
         2. A new mapping stays on the address that the source has (REQ-2, "paired"); a
            new source gets one by rendezvous hashing. There, in this order: the original
            port, a free port of the same parity (REQ-4), any free port.
+           A source with as many ports as it may have gets none (RFC 6888, REQ-4).
         3. When no more blocks can be had: a port that other endpoints use for other
            destinations, never for this one.
 
@@ -292,6 +307,8 @@ class NatTable:
                 use = (ip_proto, mapping.port, destination, destination_port)
                 if mapping.address in addresses and self._serves(router, mapping, *use):
                     return Picked(mapping.address, mapping.port)  # 1
+        if self._ports.get((router, source), 0) >= self._max_ports:
+            return Exhausted(router, is_limit=True)
         # Where to look first need not be equal on all hosts: blocks are not.
         ends = (source, source_port, destination, destination_port, ip_proto)
         seed = hash(ends) & 0xFFFF_FFFF_FFFF_FFFF
@@ -421,6 +438,8 @@ class NatTable:
         key = (router, address)
         pool = self._pools[key]
         is_new = mapping is None
+        if is_new:
+            self._ports[router, source] = self._ports.get((router, source), 0) + 1
         pool.take(proto, port, destination, there, is_new_endpoint=is_new)
         if pool.is_low(proto):
             self._changed.add(key)
@@ -534,7 +553,10 @@ class NatTable:
             else:
                 mapping.count += 1
         is_new = mapping is None
-        paired = self._paired.get((use.router, use.source))
+        who = (use.router, use.source)
+        if is_new:
+            self._ports[who] = self._ports.get(who, 0) + 1
+        paired = self._paired.get(who)
         if paired is None:
             paired = _Paired(use.address, 0)
             self._paired[(use.router, use.source)] = paired
@@ -565,6 +587,10 @@ class NatTable:
                 self._mappings[endpoint] = left
             else:
                 del self._mappings[endpoint]
+            who = (use.router, use.source)
+            self._ports[who] -= 1
+            if not self._ports[who]:
+                del self._ports[who]
         paired = self._paired.get((use.router, use.source))
         if paired is not None and paired.address == use.address:
             paired.count -= 1

@@ -214,6 +214,20 @@ def test_exhausted_ports_are_told() -> None:
     assert answer[IP].dst == V4.ip(1, 11)
 
 
+def test_a_sender_with_as_many_ports_as_it_may_have_is_told() -> None:
+    """RFC 6888, REQ-4."""
+    overlay = Overlay(masquerading(V4, blocks=(62,)))
+    overlay.nat._max_ports = 3
+    for port in range(3):
+        overlay.carry("a/vm1", from_vm1(overlay, V4, V4.outside, sport=5000 + port))
+
+    simulation = overlay.send("a/vm1", from_vm1(overlay, V4, V4.outside, sport=9000))
+
+    assert simulation.outcome == Consumed(Reason.NAT_LIMIT)
+    _, answer = overlay.said(simulation)
+    assert (answer[ICMP].type, answer[ICMP].code) == (3, 13)
+
+
 @FAMILIES
 def test_inside_traffic_is_not_masqueraded(family: Family) -> None:
     b = masquerading(family)

@@ -45,8 +45,10 @@ def connection_of(
 class Host:
     """A NatTable with the little that an engine does around it."""
 
-    def __init__(self, *blocks: int, addresses: tuple[int, ...] = (NAT,)) -> None:
-        self.nat = NatTable()
+    def __init__(
+        self, *blocks: int, addresses: tuple[int, ...] = (NAT,), max_ports: int = 0
+    ) -> None:
+        self.nat = NatTable(max_ports_per_source=max_ports)
         self.addresses = addresses
         self.live: dict[int, Connection] = {}
         for address in addresses:
@@ -109,6 +111,36 @@ def test_a_full_pool_asks_for_a_lease_before_it_shares_ports() -> None:
     host = Host(100)
     host.fill(64)
     assert host.connect(VM, 9, SERVER2, 80) == NeedLease(ROUTER, NAT)
+
+
+def test_a_source_has_no_more_ports_than_it_may_and_others_have_theirs() -> None:
+    """RFC 6888, REQ-4."""
+    host = Host(100, 101, max_ports=10)
+    for port in range(10):
+        assert isinstance(host.connect(VM, 2000 + port, SERVER, 80), Picked)
+    assert host.connect(VM, 3000, SERVER, 80) == Exhausted(ROUTER, is_limit=True)
+    # A port that it has serves further destinations.
+    assert isinstance(host.connect(VM, 2000, SERVER2, 80), Picked)
+    assert isinstance(host.connect(VM2, 3000, SERVER, 80), Picked)
+    assert host.nat.count_ports(ROUTER, VM) == 10
+
+    for one in host.live.values():
+        host.nat.release(one)
+    assert host.nat.count_ports(ROUTER, VM) == 0
+    assert isinstance(host.connect(VM, 3000, SERVER, 80), Picked)
+
+
+def test_ports_are_counted_alike_whoever_picked_them() -> None:
+    host = Host(100)
+    picked = host.nat.pick(ROUTER, (NAT,), TCP, VM, 9, SERVER, 80)
+    assert isinstance(picked, Picked)
+    record = connection_of(1, picked, VM, 9, SERVER, 80, TCP)
+    host.nat.commit_picked(record)
+    assert host.nat.count_ports(ROUTER, VM) == 1
+    host.nat.release(record)
+    assert host.nat.count_ports(ROUTER, VM) == 0
+    host.nat.commit(record, 0.0)
+    assert host.nat.count_ports(ROUTER, VM) == 1
 
 
 def test_a_full_pool_without_more_leases_shares_ports_per_destination() -> None:
