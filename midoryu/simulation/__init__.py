@@ -11,7 +11,8 @@ health probe), `neighbor` (ARP and ND),
 `answer`
 (ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
 advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under
-way: its headers, what was read, what was learned.
+way: its headers, what was read, what was learned; at its end `record` says what becomes
+of its connection, and `result` makes the `Simulation`.
 
 It decides where a packet leaves and how it looks then. It never changes what it is
 given: topology, connection records and NAT tables are read only, so a simulation that

@@ -7,7 +7,6 @@ that a virtual device made. Both move a `Walk` from device to device until it en
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, Union
 
 from midoryu.packet import field, protocol
@@ -33,17 +32,16 @@ from midoryu.simulation.outcome import (
     StateWanted,
 )
 from midoryu.simulation.port import is_allowed
+from midoryu.simulation.record import record_of
+from midoryu.simulation.result import result
 from midoryu.simulation.walk import READ_IP_SRC, Walk, World
-from midoryu.state.connection import Connection, Direction, TranslationKind
-from midoryu.state.lifetime import first_phase
+from midoryu.state.connection import Direction, TranslationKind
 from midoryu.state.table import Hit
-from midoryu.topology.model import CT_NEW, Vport
+from midoryu.topology.model import Vport
 from midoryu.topology.mtu import IPV4_MINIMUM_MTU, vport_mtu
 from midoryu.topology.snapshot import NetworkView
-from midoryu.topology.tag import device_tag, flood_tag, interest_tag, vport_tag
+from midoryu.topology.tag import device_tag, flood_tag, vport_tag
 
-# What only the first fragment of a datagram has.
-_FIRST_ONLY: Final = field.L4 | field.TCP_FLAGS | field.ICMP_ID
 # RFC 894: what every Ethernet interface has.
 _USUAL_MTU: Final = 1500
 # Devices that one packet may cross; more is a loop.
@@ -84,14 +82,14 @@ def simulate(
         egress = outcome.vport if isinstance(outcome, Forward) else 0
         wanted = StateWanted(walk.missed_keys(), egress)
         walk.emissions.clear()
-        return _result(walk, Blocked(wanted), None, (vport.key,))
+        return result(walk, Blocked(wanted), None, (vport.key,))
     if _is_stray(walk, outcome):
         # No translation that is made now is the one that its connection has.
         outcome, walk.judged = Drop(Reason.NO_BINDING), True
         walk.emissions.clear()
     if walk.packet.ip_frag and _is_unsummable(walk, outcome):
         outcome = ErrorDrop(Reason.SCTP_FRAGMENT)
-    connection = _connection(walk, outcome, egress_device)
+    connection = record_of(walk, outcome, egress_device)
     if connection is not None and walk.hit is None and not world.connections.admit(now):
         outcome, connection = ErrorDrop(Reason.TABLE_FULL), None
         walk.emissions.clear()
@@ -100,7 +98,7 @@ def simulate(
         walk.fields |= field.TCP_FLAGS
     if walk.unfinished is not None and isinstance(outcome, Consumed):
         walk.hit = walk.hit or Hit(walk.unfinished, Direction.FORWARD)
-    return _result(walk, outcome, connection, (vport.key,))
+    return result(walk, outcome, connection, (vport.key,))
 
 
 def _lacks_state(walk: Walk, outcome: Outcome, *, has_memory: bool) -> bool:
@@ -153,7 +151,7 @@ def simulate_emission(
     if vport is None:
         lost = Vport(key=emission.vport, name="", device=0)
         walk = Walk(packet, lost, world, generated=True)
-        return _result(walk, ErrorDrop(Reason.BROKEN), None, ())
+        return result(walk, ErrorDrop(Reason.BROKEN), None, ())
     walk = Walk(packet, vport, world, generated=True, trace=trace)
     if packet.l3_length > IPV4_MINIMUM_MTU:
         # A VM may not have taken over a larger MTU.
@@ -163,70 +161,7 @@ def simulate_emission(
     if isinstance(step, Vport):
         outcome, _ = _run(walk, step, give_up=False)
     assert not isinstance(outcome, Vport)
-    return _result(walk, outcome, None, ())
-
-
-def _result(
-    walk: Walk,
-    outcome: Outcome,
-    connection: Union[Connection, None],
-    vports: tuple[int, ...],
-) -> Simulation:
-    if walk.steps is not None:
-        walk.note("packet", type(outcome).__name__.lower(), _describe(walk, outcome))
-    if walk.is_ip and _is_translated(walk):
-        # OVS's userspace datapath "corrects" a checksum in later IPv4 fragments too,
-        # where there is none: they are not for flows that change addresses.
-        walk.fields |= field.IP_FRAG
-    return Simulation(
-        outcome=outcome,
-        packet=walk.packet,
-        headers=walk.headers,
-        quoted=walk.quoted,
-        hops=walk.hops,
-        fields=walk.fields | walk.looked,
-        tags=walk.tags,
-        vports=vports,
-        found=walk.hit,
-        connection=connection,
-        emissions=walk.emissions,
-        lookup=walk.lookup,
-        learned=walk.learned,
-        logs=tuple(walk.logs),
-        limit=walk.limit,
-        mss=walk.mss,
-        needs_first=walk.needs_first or _reads_first(walk),
-        trace=tuple(walk.steps or ()),
-        walk=walk,
-    )
-
-
-def _is_translated(walk: Walk) -> bool:
-    old, new = walk.packet.headers, walk.headers
-    return old.ip_src != new.ip_src or old.ip_dst != new.ip_dst
-
-
-def _reads_first(walk: Walk) -> bool:
-    """Tell whether a fragment's layer 4 was read (its ICMPv6 type always is)."""
-    packet = walk.packet
-    if not packet.ip_frag:
-        return False
-    if _is_translated(walk):
-        return True
-    if packet.ip_proto == protocol.ICMPV6:
-        return bool((walk.fields | walk.looked) & (_FIRST_ONLY & ~field.L4_SRC))
-    return bool((walk.fields | walk.looked) & _FIRST_ONLY)
-
-
-def _describe(walk: Walk, outcome: Outcome) -> str:
-    topology = walk.world.topology
-    if isinstance(outcome, Forward):
-        return topology.vport_name(outcome.vport)
-    if isinstance(outcome, Flood):
-        return ", ".join(topology.vport_name(vport) for vport in outcome.vports)
-    if isinstance(outcome, Blocked):
-        return f"waits for {type(outcome.wanted).__name__}"
-    return outcome.reason.value
+    return result(walk, outcome, None, ())
 
 
 def _run(walk: Walk, vport: Vport, *, give_up: bool) -> tuple[Outcome, int]:
@@ -411,96 +346,3 @@ def _flood(
                 seen.add(other.row.key)
                 todo.append((other, peer.key))
     return Flood(tuple(reached)) if reached else Drop(Reason.NO_VPORT)
-
-
-def _connection(
-    walk: Walk, outcome: Outcome, egress_device: int
-) -> Union[Connection, None]:
-    """Return the record that the outcome makes or changes, None for neither."""
-    if walk.hit is not None:
-        return _moved(walk, outcome, egress_device)
-    # A router that complains behind a NAT quotes the translated packet: the error
-    # finds its way back by the record.
-    goes_on = isinstance(outcome, (Forward, Flood))
-    answered = isinstance(outcome, Consumed) and bool(walk.translations)
-    if not walk.tracked or walk.generated or walk.is_error:
-        return None
-    if not (goes_on or answered) or walk.is_later_fragment:
-        return None
-    # A filter may let a packet pass that begins nothing (see `Walk.ct_state`).
-    if not walk.translations and walk.ct_state() != CT_NEW:
-        return None
-    made = _new(walk, outcome, egress_device)
-    return _finished(walk.unfinished, made) if walk.unfinished is not None else made
-
-
-def _finished(old: Connection, new: Connection) -> Union[Connection, None]:
-    """Return a new record in an unfinished one's place, None where nothing differs."""
-    if (old.original, old.translations, old.egress_vport) == (
-        new.original,
-        new.translations,
-        new.egress_vport,
-    ):
-        return None
-    new.id, new.owner, new.version = old.id, old.owner, old.version
-    return new
-
-
-def _new(walk: Walk, outcome: Outcome, egress_device: int) -> Connection:
-    proto = walk.ip_proto
-    return Connection(
-        id=0,
-        ip_proto=proto,
-        original=walk.original_tuple4(),
-        ingress_device=walk.ingress.device,
-        ingress_vport=walk.ingress.key,
-        egress_device=egress_device,
-        egress_vport=outcome.vport if isinstance(outcome, Forward) else 0,
-        translations=tuple(walk.translations),
-        owner=0,
-        phase=first_phase(proto),
-    )
-
-
-def _moved(walk: Walk, outcome: Outcome, egress_device: int) -> Union[Connection, None]:
-    """Return a changed copy when forward packets now come or leave by other vports."""
-    assert walk.hit is not None
-    connection, direction = walk.hit
-    if direction is not Direction.FORWARD or walk.is_error:
-        return None
-    if not isinstance(outcome, Forward):
-        return None
-    ingress = _ingress_of(walk, connection)
-    now_at = (ingress.key, egress_device, outcome.vport)
-    was_at = (
-        connection.ingress_vport,
-        connection.egress_device,
-        connection.egress_vport,
-    )
-    if now_at == was_at:
-        return None
-    return replace(
-        connection,
-        ingress_device=ingress.device,
-        ingress_vport=ingress.key,
-        egress_device=egress_device,
-        egress_vport=outcome.vport,
-    )
-
-
-def _ingress_of(walk: Walk, connection: Connection) -> Vport:
-    """Return the vport where a record shall say that its forward packets come in.
-
-    Members of one ingress set are equal ways in, and a sender may use them by turns:
-    the record stays with the member that it names, while that is up.
-    """
-    was, now = connection.ingress_vport, walk.ingress
-    topology = walk.world.topology
-    vport = topology.vport(was) if was != now.key else None
-    if vport is None or not topology.is_up(vport):
-        return now
-    if not any(now.key in one.vports for one in topology.ingress_sets(was)):
-        return now
-    # When either ceases to be so, the packet's flow has to be thought over.
-    walk.tags.update((vport_tag(was), interest_tag(was)))
-    return vport
