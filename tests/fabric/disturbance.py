@@ -64,7 +64,7 @@ def agent_restart(scene: Scene) -> Steps:
     name = scene.any_host()
     scene.cloud.stop_agent(name)
     yield 0.05 + scene.rng.random()
-    scene.cloud.start_agent(name, journal=scene.rng.random() < 0.5)
+    scene.cloud.start_agent(name, journal=_has_journal(scene))
 
 
 def agent_loop(scene: Scene) -> Steps:
@@ -73,8 +73,18 @@ def agent_loop(scene: Scene) -> Steps:
     for _ in range(scene.rng.randrange(3, 6)):
         scene.cloud.stop_agent(name)
         yield 0.02 + 0.1 * scene.rng.random()
-        scene.cloud.start_agent(name, journal=scene.rng.random() < 0.5)
+        scene.cloud.start_agent(name, journal=_has_journal(scene))
         yield 0.05 + 0.5 * scene.rng.random()
+
+
+def _has_journal(scene: Scene) -> bool:
+    """Tell whether an agent's journal survives.
+
+    Where rows change at the same time, flows go by which a connection within one host
+    is remembered: it may not lose both.
+    """
+    has = scene.rng.random() < 0.5
+    return has or scene.traffic.label == "several at once"
 
 
 def amnesia(scene: Scene) -> Steps:
@@ -312,7 +322,6 @@ KINDS: Final = {
     "data loss": Kind(data_loss, 0.1),
     "agent restart": Kind(agent_restart, 1.0, forgets=True),
     "agent loop": Kind(agent_loop, 1.0, forgets=True),
-    # Its flows go, by which a connection within one host is remembered.
     # Only asked for by name: flows tell all, but not while they have just been removed,
     # nor of members that have left their pool.
     "amnesia": Kind(amnesia, 0.1, forgets=True, often=0.0),
@@ -323,8 +332,7 @@ KINDS: Final = {
     "partition": Kind(partition, 0.5),
     "migration": Kind(migration, 0.3),
     "drain": Kind(drain, 0.3, forgets=True),
-    # Here, too.
-    "pool change": Kind(pool_change, 0.1, forgets=True),
+    "pool change": Kind(pool_change, 0.1),
     "silence": Kind(silence, 0.1, often=0.3),
     "quiet": Kind(quiet, 0.1, often=0.2),
     "NSDB outage": Kind(nsdb_outage, 0.3),

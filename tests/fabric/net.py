@@ -179,6 +179,10 @@ class Cloud:
             for push in effects.state_pushes:
                 self._packet_out(host, push)
             host.switch.apply(effects.flow_mods)
+            for removed in host.switch.deleted:
+                what = partial(self._handle_in, host, host.life, removed)
+                self.loop.after(0.001, what)
+            host.switch.deleted.clear()
             for packet_out in effects.packet_outs:
                 self._packet_out(host, packet_out)
         for row in effects.nsdb_writes:
@@ -276,7 +280,9 @@ class Cloud:
         host.in_at = max(host.in_at, self.loop.now + delay)
         self.loop.at(host.in_at, partial(self._handle_in, host, host.life, what))
 
-    def _handle_in(self, host: Host, life: int, what: event.PacketIn) -> None:
+    def _handle_in(
+        self, host: Host, life: int, what: Union[event.PacketIn, event.FlowRemoved]
+    ) -> None:
         if host.life == life and host.is_switch_up:
             self.handle(host, what)
 

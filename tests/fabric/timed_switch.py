@@ -29,6 +29,8 @@ class TimedSwitch(FakeSwitch):
         super().__init__(ports)
         self.now = now
         self._clocks: dict[int, _Clock] = {}
+        self.deleted: list[FlowRemoved] = []
+        """What it has to say about flows that the agent removed."""
 
     def expire(self) -> list[FlowRemoved]:
         """Remove flows whose time is over; say so for those that asked for it."""
@@ -42,12 +44,21 @@ class TimedSwitch(FakeSwitch):
             hard = one.hard_timeout_s and age >= one.hard_timeout_s
             if not idle and not hard:
                 continue
-            self._remove(one)
+            super()._remove(one)
             reason = pipeline.REMOVED_IDLE if idle else pipeline.REMOVED_HARD
             gone.append(
                 FlowRemoved(one.cookie, reason, clock.idle_s, age, clock.packets)
             )
         return gone
+
+    def _remove(self, flow: of.Flow) -> None:
+        clock = self._clocks.get(flow.cookie)
+        if clock is not None and flow in self.flows(flow.table):
+            age, reason = self.now - clock.since, pipeline.REMOVED_DELETE
+            self.deleted.append(
+                FlowRemoved(flow.cookie, reason, clock.idle_s, age, clock.packets)
+            )
+        super()._remove(flow)
 
     def _install(self, flow: of.Flow) -> None:
         super()._install(flow)
