@@ -4,7 +4,7 @@
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
 way: `multicast` (snooping),
-`port` (port security), `filter` (chains), `nat` (with `apart`, for two connections that
+`port` (port security), `filter` (chains, by the `condition` of each rule), `nat` (with `apart`, for two connections that
 a server could not tell apart), `balancer` (with `binding`, what
 a translation does, `chosen`, what a record says of a choice, and `probe`, the way of a
 health probe), `neighbor` (ARP and ND),
