@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, Final, NamedTuple, Union
 
 from neutron.db import models_v2, provisioning_blocks
 from neutron.plugins.ml2 import db as ml2_db
@@ -25,6 +25,9 @@ from midoryu.neutron.store import Store
 
 LOG = logging.getLogger(__name__)
 
+_RETRY_TURNS: Final = 5
+"""Looks between two attempts to tell of a port that was up too early."""
+
 
 class StatusWatcher:
     """Remembers which ports are up where, and tells Neutron of changes."""
@@ -33,6 +36,8 @@ class StatusWatcher:
         self._store = store
         self._host_by_port: Union[dict[str, Place], None] = None
         self._ready: frozenset[tuple[str, str]] = frozenset()
+        self._early: dict[str, str] = {}
+        self._turns = 0
 
     def run(self) -> None:
         """Look once.
@@ -44,6 +49,7 @@ class StatusWatcher:
             lambda tables, _: (ports_up(tables), ports_ready(tables))
         )
         before = self._host_by_port
+        self._retry_early()
         if now == before and ready == self._ready:
             return
         context = neutron_context.get_admin_context()
@@ -53,11 +59,21 @@ class StatusWatcher:
         if before is None:
             before = dict.fromkeys(_active_ports(context), Place("", False))
         for port, place in now.items():
-            if before.get(port) != place:
-                set_up(context, port, place.host)
+            self._early.pop(port, None)
+            if before.get(port) != place and not set_up(context, port, place.host):
+                self._early[port] = place.host
         for port in before.keys() - now.keys():
             set_down(context, port)
         self._host_by_port = now
+
+    def _retry_early(self) -> None:
+        """Tell of ports again that were up at a host before they were bound there."""
+        self._turns += 1
+        if self._early and self._turns % _RETRY_TURNS == 0:
+            context = neutron_context.get_admin_context()
+            for port, host in list(self._early.items()):
+                if set_up(context, port, host):
+                    del self._early[port]
 
 
 class Place(NamedTuple):
@@ -86,17 +102,23 @@ def ports_up(tables: Mapping[str, Any]) -> dict[str, Place]:
     return found
 
 
-def set_up(context: Any, port: str, host: str) -> None:
-    """Tell Neutron that a port's flows are in at a host."""
+def set_up(context: Any, port: str, host: str) -> bool:
+    """Tell Neutron that a port's flows are in at a host.
+
+    Returns:
+        False where it is bound elsewhere: its instance spoke before the binding was
+        activated, or (a sub-port) before it followed its parent.
+    """
     row = ml2_db.get_port(context, port)
     if not row:
-        return
+        return True
     if _active_host(context, port) != host:
-        return  # its instance spoke before the binding was activated
+        return False
     LOG.info("port %s is up at %s", port, host)
     provisioning_blocks.provisioning_complete(
         context, port, resources.PORT, provisioning_blocks.L2_AGENT_ENTITY
     )
+    return True
 
 
 def set_down(context: Any, port: str) -> None:

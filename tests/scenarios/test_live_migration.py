@@ -14,6 +14,7 @@ from tests.helpers.fabric import Fabric
 from tests.scenarios.test_main_job import from_outside, from_vm, only, other
 
 VM2 = "02:00:00:00:00:02"
+SUB = "02:00:00:00:00:12"
 
 
 def garp(mac: str = VM2) -> bytes:
@@ -171,6 +172,26 @@ def test_a_machine_may_go_back_where_it_came_from(moving: Moving) -> None:
     assert moving.answer() == ["node3"]
     moving.fabric.send_at("node2", "web/vm2", garp())
     assert moving.answer() == ["node2"]
+
+
+def test_sub_ports_go_with_their_parent() -> None:
+    builder = cloud()
+    builder.network("blue")
+    parent = builder.key("web/vm2")
+    builder.vport("blue/sub", mac=SUB, ip="10.0.2.2", parent=parent, vlan=101)
+    builder.vport("blue/vm9", host="node4", mac="02:00:00:00:00:09", ip="10.0.2.9")
+    fabric = Fabric(builder)
+    fabric.advance(3.0)
+    bind(fabric, "node2", "node3")
+    fabric.plug("web/vm2", "node3")
+    fields = {"src": "10.0.2.2", "dst": "10.0.2.9", "eth_src": SUB}
+    tagged = frames.tcp(**fields, eth_dst="02:00:00:00:00:09", vlan=101)
+
+    assert len(fabric.send_at("node2", "web/vm2", tagged)) == 1
+    assert fabric.send_at("node3", "web/vm2", tagged) == []
+    fabric.send_at("node3", "web/vm2", garp())
+    assert fabric.send_at("node2", "web/vm2", tagged) == []
+    assert len(fabric.send_at("node3", "web/vm2", tagged)) == 1
 
 
 def test_twenty_migrations_leave_no_flow_behind(moving: Moving) -> None:
