@@ -11,7 +11,8 @@ import pytest
 from tests.fabric.run import play
 
 
-@pytest.mark.parametrize("seed", [1, 4, 10])
+# 3 has its gateways on two routers.
+@pytest.mark.parametrize("seed", [1, 3, 10])
 def test_a_cloud_in_which_everything_goes_wrong_loses_nothing(seed: int) -> None:
     assert play(seed, 4, 40).violation == ""
 
@@ -31,12 +32,26 @@ def test_a_cloud_in_which_everything_goes_wrong_loses_nothing(seed: int) -> None
         ("switch restart", 2),
         ("gateway death", 2),
         ("partition", 1),
+        # A floating address on two routers' uplinks.
+        ("pool change", 3),
+        # Records that only flows still tell of, leaving by another way now.
+        ("amnesia", 2),
     ],
 )
 def test_no_connection_is_lost_in(only: str, seed: int) -> None:
     figures = play(seed, 4, 25, only=only)
     assert figures.violation == ""
     assert figures.disturbances[only] >= 3
+
+
+# Two hosts told each other their phases: established ones ended like unanswered ones.
+@pytest.mark.parametrize("only", ["silence", "quiet"])
+def test_who_idles_for_too_long_is_gone_and_nobody_else(only: str) -> None:
+    figures = play(1, 4, 50, only=only)
+    assert figures.violation == ""
+    assert figures.counts["expired"] >= 10
+    if only == "quiet":
+        assert figures.counts["blocks given back"] >= 4
 
 
 def test_one_seed_is_one_run() -> None:
