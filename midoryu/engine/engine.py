@@ -95,6 +95,8 @@ class Engine:
             self._state(event.frame, effects, now)
         else:
             packet_lane.handle(self._core, event, effects, now)
+            if self._core.shares.wanted:
+                self._core.shares.sample(event.in_port, event.frame)
 
     def finish(self, effects: Effects, now: float) -> None:
         """Complete the effects of one event, or of several packet-ins."""

@@ -176,6 +176,7 @@ def _vports(core: Core, _: Mapping[str, str], __: float) -> object:
             "packet_ins": core.packet_ins[key],
             "limited": key in core.shares.limited,
             "limited_times": share.times,
+            "flooded": [format_ip(one) for one in core.shares.flooded.get(key, ())],
             "refused": tally.total,
             "refused_by_wide_flows": tally.flows,
             "unreplied": core.connections.unreplied_of(key),

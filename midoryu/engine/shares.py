@@ -5,7 +5,8 @@ Each packet-in has a price beyond the agent: the switch looks the packet up in v
 hands it over, takes the flow and checks all that it caches against the changed table.
 So a port that `share_book` finds above its share
 
-1. gets a lower meter, so that the switch drops what is more, and
+1. gets a lower meter, so that the switch drops what is more: for all that it has to
+   ask about, or for what is for the few destinations that it floods; and
 2. has first packets sent without a flow of their own: the switch's tables stay as they
    are, and what it caches for packets that miss stays wide. A later packet makes the
    flow, unless it is but another SYN, or a datagram that nothing has answered yet.
@@ -24,6 +25,7 @@ from midoryu.packet import protocol
 from midoryu.packet.protocol import TCP_ACK, TCP_SYN
 from midoryu.simulation.outcome import Simulation
 from midoryu.state.connection import Direction, Phase
+from midoryu.topology.snapshot import Topology
 
 _INFO: Final = 20
 _SYN_ACK: Final = TCP_SYN | TCP_ACK
@@ -31,20 +33,29 @@ _SYN_ACK: Final = TCP_SYN | TCP_ACK
 
 def look(core: Core, effects: Effects, now: float) -> None:
     """Limit ports that have begun to flood, let go those that no longer do."""
-    begun, ended = core.shares.look(core.packet_ins, now)
+    places, topology = core.places, core.topology
+    over = [key for key in places.ofport_by_vport if _is_uplink(topology, key)]
+    begun, turned, ended = core.shares.look(
+        core.packet_ins, places.vport_by_ofport, over, now
+    )
     for vport in begun:
         core.counters["ports limited beside others"] += 1
         _tell(core, vport, "floods with new flows: limited", effects)
     for vport in ended:
         _tell(core, vport, "floods no more", effects)
-    for vport in (*begun, *ended):
-        standing.meter_again(core, vport, effects)
+    if begun or turned or ended:
+        standing.refresh(core, effects, now)
+
+
+def _is_uplink(topology: Topology, key: int) -> bool:
+    vport = topology.vport(key)
+    return vport is not None and topology.router(vport.device) is not None
 
 
 def is_without_flow(core: Core, simulation: Simulation) -> bool:
     """Tell whether a packet of a limited port is sent without a flow of its own."""
-    vports = simulation.vports
-    if not vports or vports[0] not in core.shares.limited:
+    vports, to = simulation.vports, simulation.packet.headers.ip_dst
+    if not vports or not core.shares.is_flood(vports[0], to):
         return False
     if simulation.connection is not None:
         return True

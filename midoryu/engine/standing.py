@@ -24,7 +24,7 @@ from midoryu.openflow.flow import (
 from midoryu.openflow.service_flows import (
     VportPlan,
     awaiting_mods,
-    packet_in_meter,
+    flood_burst,
     plan_mods,
     tagged,
     tunnel_flow,
@@ -37,8 +37,6 @@ from midoryu.translation.flood import is_member
 Slot = tuple[int, int, Match]
 # Neutron's default burst, as a share of the rate.
 _BURST_SHARE = 0.8
-# A port that floods may send its packets of a tenth of a second at once.
-_FLOOD_BURST_SHARE = 10
 
 
 def refresh(core: Core, effects: Effects, now: float, *, again: bool = False) -> None:
@@ -72,24 +70,13 @@ def flows(core: Core) -> set[Flow]:
     return set(core.standing_flows.values())
 
 
-def meter_again(core: Core, key: int, effects: Effects) -> None:
-    """Set the meter of a vport's packet-ins anew; nothing for one that is not here."""
-    vport = core.topology.vport(key)
-    if vport is None or key not in core.places.ofport_by_vport:
-        return
-    meter = packet_in_meter(plan_of(core, vport))
-    if core.standing_meters.get(meter.meter, meter) != meter:
-        core.standing_meters[meter.meter] = meter
-        effects.flow_mods.append(meter)
-
-
 def plan_of(core: Core, vport: Vport) -> VportPlan:
     """Say what a local vport needs."""
     config, l2 = core.config, core.topology.l2
     rate, burst = config.vport_rate_pps, config.vport_burst
-    if vport.key in core.shares.limited:
+    if vport.key in core.shares.whole:
         rate = min(rate, config.flood_rate_pps)
-        burst = max(1, min(burst, rate // _FLOOD_BURST_SHARE))
+        burst = min(burst, flood_burst(rate))
     policy = l2.policy(vport)
     mirrors = l2.mirrors_of(vport.key)
     return VportPlan(
@@ -97,6 +84,8 @@ def plan_of(core: Core, vport: Vport) -> VportPlan:
         ofport=core.places.ofport_by_vport[vport.key],
         rate_pps=rate,
         burst=burst,
+        flooded=core.shares.flooded.get(vport.key, ()),
+        flooded_pps=config.flood_rate_pps,
         vlan=core.places.tag_by_vport.get(vport.key, 0),
         from_kbps=policy.egress_kbps,
         from_burst_kb=_burst(policy.egress_kbps, policy.egress_burst_kb),

@@ -38,6 +38,8 @@ TABLE_NAMES: Final[dict[int, str]] = {
 # Priorities.
 PRIORITY_MISS: Final = 0
 # Above every miss: flows that no packet meets, but that make the switch look at the
+# A miss of its own for what floods one destination.
+PRIORITY_FLOODED: Final = 10
 # flags of a TCP segment that misses. What it caches of a SYN ("to the controller") then
 # is of no concern for the segments behind it, which would meet it until the switch has
 # revalidated its cache, milliseconds after the connection's flow is there.

@@ -5,6 +5,7 @@
 
     CLASSIFY  in_port [, tag] [, IP] -> meter, copies, DSCP, VPORT
     VPORT     in_port, tag, miss     -> meter, controller
+    VPORT     the same, a flooded destination -> a lower meter, controller
     TUNNEL    the vport's key        -> meter, tag, ofport, copies
     TUNNEL    the network's key      -> every vport of it here
     TUNNEL    a mirror's key         -> where its copies go
@@ -25,12 +26,14 @@ from midoryu.compat import SLOTS
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.flow import Action, Flow, FlowMod, InstallFlow, Match, SetMeter
 from midoryu.packet import field, protocol
+from midoryu.packet.address import is_v4
 
 # Meter ids above every ofport: a kind, then the vport's key (24 bits).
 METER_SUBPORT: Final = 1 << 24
 METER_FROM: Final = 2 << 24
 METER_TO: Final = 3 << 24
 METER_STORM: Final = 4 << 24
+METER_FLOODED: Final = 5 << 24
 _VLAN_PRESENT: Final = 0x1000
 _TUNNEL_FIELDS: Final = field.TUNNEL_KEY
 
@@ -44,6 +47,10 @@ class VportPlan:
     rate_pps: int
     """Packet-ins per second that it may cause."""
     burst: int
+    flooded: tuple[int, ...] = ()
+    """Addresses that are flooded from there: packet-ins for them are fewer."""
+    flooded_pps: int = 0
+    """How many in a second, for all of them."""
     vlan: int = 0
     """Tag of a sub-port, 0 for none."""
     from_kbps: int = 0
@@ -72,6 +79,7 @@ class VportPlan:
 def plan_mods(plan: VportPlan) -> tuple[FlowMod, ...]:
     """List what a local vport needs, meters first."""
     flows = [*_classify(plan), _miss(plan), _too_large(plan), _to_vport(plan)]
+    flows += [_flooded(plan, address) for address in plan.flooded]
     return (*_meters(plan), *map(InstallFlow, flows))
 
 
@@ -128,18 +136,13 @@ def tagged(vlan: int, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     return ((flow.PUSH_VLAN, vlan), *actions, (flow.POP_VLAN,))
 
 
-def packet_in_meter(plan: VportPlan) -> SetMeter:
-    """Return the meter of what a vport sends to the controller."""
-    return SetMeter(_packet_in_meter(plan), plan.rate_pps, plan.burst)
-
-
 def _packet_in_meter(plan: VportPlan) -> int:
     return METER_SUBPORT | plan.key if plan.vlan else plan.ofport
 
 
 def _meters(plan: VportPlan) -> list[FlowMod]:
     mods: list[FlowMod] = [
-        packet_in_meter(plan),
+        SetMeter(_packet_in_meter(plan), plan.rate_pps, plan.burst),
     ]
     for kind, rate, burst in (
         (METER_FROM, plan.from_kbps, plan.from_burst_kb),
@@ -147,6 +150,9 @@ def _meters(plan: VportPlan) -> list[FlowMod]:
     ):
         if rate:
             mods.append(SetMeter(kind | plan.key, rate, burst, is_kbps=True))
+    if plan.flooded:
+        rate = plan.flooded_pps
+        mods.append(SetMeter(METER_FLOODED | plan.key, rate, flood_burst(rate)))
     if plan.storm_pps:
         # Whoever sends little for a second may send that much at once.
         storm = METER_STORM | plan.key
@@ -198,6 +204,27 @@ def _miss(plan: VportPlan) -> Flow:
         pipeline.PRIORITY_MISS + (2 if plan.vlan else 1),
         Match(fields, values),
         ((flow.METER, _packet_in_meter(plan)), (flow.CONTROLLER,)),
+        pipeline.cookie(pipeline.COOKIE_BASE, plan.key),
+    )
+
+
+def flood_burst(rate_pps: int) -> int:
+    """Return what a port that floods may send at once: as much as in 0.1 s."""
+    return max(1, rate_pps // 10)
+
+
+def _flooded(plan: VportPlan, address: int) -> Flow:
+    fields = field.IN_PORT | field.ETH_TYPE | field.IP_DST
+    eth_type = protocol.ETH_IPV4 if is_v4(address) else protocol.ETH_IPV6
+    values: tuple[int, ...] = (plan.ofport, eth_type, address)
+    if plan.vlan:
+        fields |= field.VLAN
+        values = (plan.ofport, eth_type, _VLAN_PRESENT | plan.vlan, address)
+    return Flow(
+        pipeline.VPORT,
+        pipeline.PRIORITY_FLOODED,
+        Match(fields, values),
+        ((flow.METER, METER_FLOODED | plan.key), (flow.CONTROLLER,)),
         pipeline.cookie(pipeline.COOKIE_BASE, plan.key),
     )
 

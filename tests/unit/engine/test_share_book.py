@@ -6,8 +6,12 @@ from __future__ import annotations
 from collections import Counter
 
 from midoryu.engine.share_book import CALM_S, PRESENT_S, WINDOW_S, ShareBook
+from midoryu.packet.address import parse_ip
+from tests.helpers import frames
 
-FLOODER, SMALL, OTHER = 1, 2, 3
+FLOODER, SMALL, OTHER, UPLINK = 1, 2, 3, 4
+OFPORTS = {11: FLOODER, 12: SMALL, 13: OTHER, 14: UPLINK}
+VICTIM, QUIET = "10.0.0.9", "10.0.0.8"
 
 
 class Hours:
@@ -23,7 +27,25 @@ class Hours:
         for name, count in counts.items():
             self.packet_ins[globals()[name]] += count
         self.now += WINDOW_S
-        return self.book.look(self.packet_ins, self.now)
+        begun, _, ended = self.look()
+        return begun, ended
+
+    def look(self) -> tuple[list[int], list[int], list[int]]:
+        uplinks = frozenset((UPLINK,))
+        return self.book.look(self.packet_ins, OFPORTS, uplinks, self.now)
+
+    def sampled(self, vport: int, *to: str) -> tuple[list[int], list[int]]:
+        """Let a port send so much that it is sampled; return who begins, who turns."""
+        self.packet_ins[vport] += 400
+        self.now += WINDOW_S
+        self.look()
+        for number in range(self.book.wanted):
+            frame = frames.udp(dst=to[number % len(to)])
+            self.book.sample(10 + vport, frame)
+        self.packet_ins[vport] += 400
+        self.now += WINDOW_S
+        begun, turned, _ = self.look()
+        return begun, turned
 
 
 def test_a_port_that_floods_beside_a_small_one_is_limited() -> None:
@@ -113,3 +135,65 @@ def test_a_vport_that_left_is_forgotten() -> None:
     hours.book.forget(FLOODER)
     assert hours.book.limited == set()
     assert FLOODER not in hours.book.shares
+
+
+def test_a_port_that_floods_one_address_is_limited_for_that_alone() -> None:
+    hours = Hours()
+    hours.window(FLOODER=400, SMALL=3)
+    assert hours.book.whole == {FLOODER}
+    assert hours.sampled(FLOODER, *[VICTIM] * 15, QUIET) == ([], [FLOODER])
+    assert hours.book.whole == set()
+    assert hours.book.flooded == {FLOODER: (parse_ip(VICTIM),)}
+    assert hours.book.is_flood(FLOODER, parse_ip(VICTIM))
+    assert not hours.book.is_flood(FLOODER, parse_ip(QUIET))
+
+
+def test_a_port_that_floods_random_addresses_stays_limited_as_a_whole() -> None:
+    hours = Hours()
+    hours.window(FLOODER=400, SMALL=3)
+    many = [f"10.0.0.{number}" for number in range(64)]
+    assert hours.sampled(FLOODER, *many) == ([], [])
+    assert hours.book.whole == {FLOODER}
+
+
+def test_a_flood_of_one_address_and_of_random_ones_is_limited_both_ways() -> None:
+    hours = Hours()
+    hours.window(FLOODER=400, SMALL=3)
+    many = [f"10.0.0.{number}" for number in range(32)]
+    hours.sampled(FLOODER, *(one for pair in zip(many, [VICTIM] * 32) for one in pair))
+    assert hours.book.whole == {FLOODER}
+    assert hours.book.is_flood(FLOODER, parse_ip(VICTIM))
+
+
+def test_behind_an_uplink_a_flooded_address_is_limited_beside_others() -> None:
+    hours = Hours()
+    assert hours.sampled(UPLINK, *[VICTIM] * 15, QUIET) == ([UPLINK], [])
+    assert hours.book.whole == set()
+    assert hours.book.is_flood(UPLINK, parse_ip(VICTIM))
+
+
+def test_one_busy_server_behind_an_uplink_is_not_limited() -> None:
+    hours = Hours()
+    assert hours.sampled(UPLINK, VICTIM) == ([], [])
+    assert hours.book.limited == set()
+
+
+def test_two_addresses_that_a_lone_machine_talks_to_are_not_limited() -> None:
+    hours = Hours()
+    assert hours.sampled(FLOODER, *[VICTIM] * 15, QUIET) == ([], [])
+
+
+def test_a_flood_from_outside_ends_like_every_other() -> None:
+    hours = Hours()
+    hours.sampled(UPLINK, *[VICTIM] * 15, QUIET)
+    ended: list[int] = []
+    for _ in range(int(CALM_S / WINDOW_S) + 2):
+        ended += hours.window(UPLINK=1)[1]
+    assert ended == [UPLINK]
+    assert hours.book.flooded == {}
+
+
+def test_nothing_is_sampled_while_nobody_sends_much() -> None:
+    hours = Hours()
+    hours.window(FLOODER=50, SMALL=3)
+    assert hours.book.wanted == 0

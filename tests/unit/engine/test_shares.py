@@ -8,10 +8,13 @@ from typing import Any
 
 from midoryu.engine.effect import Effects
 from midoryu.engine.share_book import CALM_S
-from midoryu.openflow.flow import SetMeter
+from midoryu.openflow.flow import InstallFlow, RemoveFlow, RemoveMeter, SetMeter
+from midoryu.openflow.pipeline import PRIORITY_FLOODED
+from midoryu.openflow.service_flows import METER_FLOODED
+from midoryu.packet.address import parse_ip
 from midoryu.topology import model
 from tests.helpers import frames
-from tests.helpers.bench import OFPORTS, Bench, installed, office
+from tests.helpers.bench import OFPORTS, OUTSIDE, Bench, installed, office
 
 RATE, LIMIT = 4000, 1000
 
@@ -37,12 +40,14 @@ class Host(Bench):
         super().__init__(b, **config)
         self.dice = random.Random(1)
 
-    def flood(self, seconds: float = 0.3, pps: int = 2000) -> list[Effects]:
-        """Let vm1 open connections with random ports, vm2 one now and then."""
+    def flood(self, seconds: float = 0.3, dst: str = "") -> list[Effects]:
+        """Let vm1 open connections at random, vm2 one now and then."""
+        pps = 2000
         done = []
         for number in range(int(seconds * pps)):
             self.now += 1 / pps
-            done.append(self.send("web/vm1", self.syn()))
+            to = dst or f"198.51.100.{self.dice.randrange(1, 255)}"
+            done.append(self.send("web/vm1", self.syn(dst=to)))
             if number % 50 == 0:
                 done.append(self.send("web/vm2", self.syn(2)))
         return done
@@ -59,10 +64,34 @@ def meters(done: list[Effects]) -> list[SetMeter]:
 
 def test_the_meter_of_a_flooding_port_is_lowered_and_raised_again() -> None:
     host = Host()
-    assert meters(host.flood()) == [SetMeter(OFPORTS["web/vm1"], LIMIT, LIMIT // 10)]
+    assert meters(host.flood(0.15)) == [
+        SetMeter(OFPORTS["web/vm1"], LIMIT, LIMIT // 10)
+    ]
     assert host.counters["ports limited beside others"] == 1
     calm = [host.wait(0.2) for _ in range(int(CALM_S / 0.2) + 2)]
     assert meters(calm) == [SetMeter(OFPORTS["web/vm1"], RATE, 1000)]
+
+
+def test_what_floods_one_address_gets_a_meter_of_its_own_and_the_rest_has_the_old() -> (
+    None
+):
+    host = Host()
+    done = host.flood(0.6, OUTSIDE)
+    key, ofport = host.b.key("web/vm1"), OFPORTS["web/vm1"]
+    own = SetMeter(METER_FLOODED | key, LIMIT, LIMIT // 10)
+    lowered = SetMeter(ofport, LIMIT, LIMIT // 10)
+    assert meters(done) == [lowered, SetMeter(ofport, RATE, 1000), own]
+    flows = [m.flow for e in done for m in e.flow_mods if isinstance(m, InstallFlow)]
+    (flow,) = [one for one in flows if one.priority == PRIORITY_FLOODED]
+    assert flow.match.values == (ofport, 0x0800, parse_ip(OUTSIDE))
+    # Others than the flooded one are served as ever.
+    assert len(installed(host.send("web/vm1", host.syn(dst="198.51.100.77")))) == 1
+    assert installed(host.send("web/vm1", host.syn())) == []
+
+    calm = [host.wait(0.2) for _ in range(int(CALM_S / 0.2) + 2)]
+    gone = [mod for effects in calm for mod in effects.flow_mods]
+    assert RemoveFlow(flow) in gone
+    assert RemoveMeter(own.meter) in gone
 
 
 def test_later_changes_of_the_topology_keep_the_lower_meter() -> None:
