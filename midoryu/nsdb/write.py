@@ -78,6 +78,8 @@ class RowWriter:
         self._idl = transaction.idl
         self._replica = replica
         self._own: Any = self._row("Host", model.Host, host)
+        # Blocks that this transaction leases.
+        self._taken: set[tuple[int, int, int]] = set()
 
     def put(self, wish: Wish) -> None:
         """Change rows as a wish asks.
@@ -168,25 +170,30 @@ class RowWriter:
         if wish.block and self._holder(write, wish.block) == self._own.key:
             return  # an answer was lost on the way, not the lease
         wish.block = self._free_block(write)
+        self._taken.add((write.router, write.address, wish.block))
         row = self._insert("Nat_Lease")
         row.router, row.address = router, format_ip(write.address)
         row.block, row.host = wish.block, self._own
 
     def _free_block(self, write: LeaseBlock) -> int:
         if write.block:
-            if self._holder(write, write.block):
+            if not self._is_free(write, write.block):
                 raise RefusedError(f"port block {write.block} is leased")
             return write.block
         for _ in range(_GUESSES):
             block = random.choice(BLOCKS)
-            if not self._holder(write, block):
+            if self._is_free(write, block):
                 return block
-        free = [block for block in BLOCKS if not self._holder(write, block)]
+        free = [block for block in BLOCKS if self._is_free(write, block)]
         if not free:
             raise RefusedError(
                 f"every port block of {format_ip(write.address)} is leased"
             )
         return random.choice(free)
+
+    def _is_free(self, write: LeaseBlock, block: int) -> bool:
+        taken = (write.router, write.address, block) in self._taken
+        return not taken and not self._holder(write, block)
 
     def _holder(self, write: Union[LeaseBlock, ReleaseBlock], block: int) -> int:
         lease = self._replica.find(model.Lease, write.router, write.address, block)

@@ -46,6 +46,7 @@ class Writer:
         self._underlay = underlay
         self._waiting: dict[tuple[object, ...], Wish] = {}
         self._one_by_one = 0
+        self._leases = 0
         self._transaction: Any = None
         self._sent: dict[tuple[object, ...], Wish] = {}
         self._seqno = 0
@@ -53,11 +54,15 @@ class Writer:
         self._refused: list[WriteRefused] = []
 
     def add(self, writes: Iterable[NsdbWrite]) -> None:
-        """Queue writes; a later one about the same row replaces an earlier one."""
+        """Queue writes; a later one about the same row replaces an earlier one.
+
+        Each wish for any free block is for one more.
+        """
         for write in writes:
             key = wish_key(write)
-            if isinstance(write, LeaseBlock) and key in self._waiting:
-                continue
+            if isinstance(write, LeaseBlock) and not write.block:
+                self._leases += 1
+                key = (*key, "more", self._leases)
             self._waiting.pop(key, None)
             self._waiting[key] = Wish(write)
 

@@ -231,6 +231,15 @@ def test_two_agents_never_lease_one_block(agent: Agent, other: Agent) -> None:
     assert all(lease.block in BLOCKS for lease in leases)
 
 
+def test_as_many_blocks_are_leased_as_were_asked_for_at_once(agent: Agent) -> None:
+    router = _key(agent, model.Router, "r")
+
+    agent.client.write([LeaseBlock(router, NAT_ADDRESS)] * 8)
+    turn_until([agent], lambda: len(_leases(agent)) == 8)
+
+    assert len({lease.block for lease in _leases(agent)}) == 8
+
+
 def test_last_free_block_goes_to_one_agent(
     server: Server, agent: Agent, other: Agent
 ) -> None:
