@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
+_Picker = Callable[[tuple[int, ...]], tuple[int, ...]]
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -37,7 +39,7 @@ class Stencil:
         ValueError: `render` is not like that.
     """
 
-    __slots__ = ("_base", "_pack", "_picked", "holes", "size")
+    __slots__ = ("_base", "_pack", "_pick", "holes", "size")
 
     def __init__(
         self, render: Callable[[tuple[int, ...]], bytes], widths: Sequence[int]
@@ -58,11 +60,11 @@ class Stencil:
         """In the order in which they stand."""
         self._base = int.from_bytes(base, "big")
         self._pack = _packer(self.holes, self.size)
-        self._picked = tuple(hole.number for hole in self.holes)
+        self._pick = _picker([hole.number for hole in self.holes], len(widths))
 
     def fill(self, *numbers: int) -> bytes:
         """Make the message for some numbers, each within its width."""
-        packed = self._pack(*[numbers[index] for index in self._picked])
+        packed = self._pack(*self._pick(numbers))
         filled = self._base | int.from_bytes(packed, "big")
         return filled.to_bytes(self.size, "big")
 
@@ -88,6 +90,16 @@ def _hole(base: bytes, other: bytes) -> tuple[int, int] | None:
     if other[at : at + width].strip(b"\xff"):
         raise ValueError(f"not all bits of the number at {at} are in the message")
     return at, width
+
+
+def _picker(wanted: list[int], count: int) -> _Picker:
+    """Return what puts the numbers that are wanted into their order."""
+    if wanted == list(range(count)):
+        return tuple
+    if len(wanted) < 2:
+        return lambda numbers: tuple(numbers[index] for index in wanted)
+    picker: _Picker = itemgetter(*wanted)
+    return picker
 
 
 def _packer(holes: Sequence[Hole], size: int) -> Callable[..., bytes]:

@@ -31,6 +31,7 @@ ENTRY_HEADER: Final = struct.Struct("!BH")
 #   version 24                                    only when it is not 0
 #   each translation: device 32 | kind 8 (bit 7: IPv6) | address 32 or 128 | port 16
 _RECORD_V4: Final = struct.Struct("!BHQBBIIHHIIIII")
+_RECORD_V4_ONE: Final = struct.Struct("!BHQBBIIHHIIIIIIBIH")
 _RECORD_V4_BODY: Final = struct.Struct("!QBBIIHHIIIII")
 _RECORD_V6_BODY: Final = struct.Struct("!QBB16s16sHHIIIII")
 _TRANSLATION_V4: Final = struct.Struct("!IBIH")
@@ -65,6 +66,35 @@ def encode_record(connection: Connection, sender: int, now: float) -> bytes:
 
 def _encode_record(connection: Connection, sender: int, now: float) -> bytes:
     source, destination, source_port, destination_port = connection.original
+    if (
+        len(connection.translations) == 1
+        and source >> 32 == destination >> 32 == 0xFFFF
+        and connection.owner == sender
+        and not connection.version
+    ):
+        # Nearly all that are pushed: at once.
+        device, kind, address, port = connection.translations[0]
+        if address >> 32 == 0xFFFF:
+            return _RECORD_V4_ONE.pack(
+                KIND,
+                _RECORD_V4_BODY.size + _TRANSLATION_V4.size,
+                connection.id,
+                connection.ip_proto,
+                connection.phase,
+                source & 0xFFFF_FFFF,
+                destination & 0xFFFF_FFFF,
+                source_port,
+                destination_port,
+                connection.ingress_device,
+                connection.ingress_vport,
+                connection.egress_device,
+                connection.egress_vport,
+                encode_age(connection.last_used, now) << 8 | 1,
+                device,
+                kind,
+                address & 0xFFFF_FFFF,
+                port,
+            )
     tail = b"".join(map(_encode_translation, connection.translations))
     flags = int(connection.phase)
     if connection.version:
