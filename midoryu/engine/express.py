@@ -14,14 +14,13 @@ that does is what this does, to the byte (`tests/unit/engine/test_express.py`).
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import Final, Optional
 
 from midoryu.engine import memory, returning, state_lane, switched
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
-from midoryu.engine.express_book import Answers, Key, Plan
+from midoryu.engine.express_book import Answers, Plan
 from midoryu.engine.flow_index import PlannedEntry
 from midoryu.engine.flow_shape import (
     ADDRESS,
@@ -32,10 +31,10 @@ from midoryu.engine.flow_shape import (
     FlowShape,
     Numbers,
 )
-from midoryu.openflow import flow, pipeline
+from midoryu.engine.headers import read_headers
+from midoryu.openflow import flow
 from midoryu.openflow.flow import Flow, InstallFlow, ReadyOut
-from midoryu.packet import field, protocol
-from midoryu.packet.address import V4_MAPPED
+from midoryu.packet import field
 from midoryu.simulation.outcome import Forward, Simulation
 from midoryu.simulation.replay import Template
 from midoryu.simulation.walk import PORT_PROTOCOLS
@@ -47,23 +46,7 @@ from midoryu.translation.flows import Outputs
 # Keys at most; a flood of made-up addresses must not fill memory.
 _MAX_KEYS: Final = 4096
 _MAX_ANSWERS: Final = 4096
-# Longer packets may meet an MTU on their way (`simulation.replay`).
-_MAX_BYTES: Final = 576
 _CODE: Final = (1 << 60) - 1
-
-# MACs, ethertype, version and header length, TOS | total length | fragment | TTL and
-# protocol | source | destination | ports
-_V4: Final = Struct("!16sH2xHH2xIIHH").unpack_from
-# MACs, ethertype | version, traffic class, flow label | payload length | protocol and
-# hop limit | source | destination | ports
-_V6: Final = Struct("!14sIHHQQQQHH").unpack_from
-# The least that is looked at: with a UDP header, and with one of TCP.
-_LEAST_V4: Final = 14 + 20 + 8
-_LEAST_V6: Final = 14 + 40 + 8
-_TCP_FLAGS_V4: Final = 14 + 20 + 13
-_TCP_FLAGS_V6: Final = 14 + 40 + 13
-_IPV4: Final = b"\x08\x00"
-_IPV6: Final = b"\x86\xdd"
 _NO_TRANSLATIONS: Final[tuple[Translation, ...]] = ()
 
 _SET_SOURCE: Final = {flow.SET_IP_SRC: ADDRESS, flow.SET_L4_SRC: PORT}
@@ -113,7 +96,7 @@ def learn(
 def _begin(core: Core, event: PacketIn, template: Template) -> Optional[Plan]:
     config, model = core.config, template.simulation
     plans_by_key = core.express.plans
-    read = _read(event)
+    read = read_headers(event)
     if (
         read is None
         or config.hold_first_packet_s > 0
@@ -200,68 +183,6 @@ def _outward(core: Core, plan: Plan, installed: Flow) -> FlowShape:
     )
 
 
-# (key, source, destination, source port, numbers of the ends for a message)
-_Read = tuple[Key, int, int, int, tuple[int, ...]]
-
-
-def _read(event: PacketIn) -> Optional[_Read]:
-    """Read a packet that may be of a known kind; None where it cannot be.
-
-    It is as strict as `packet.codec`: what that refuses is nothing for this.
-    """
-    frame = event.frame
-    if event.tunnel_key or event.reason == pipeline.REASON_INVALID_TTL:
-        return None
-    kind = frame[12:14]
-    if kind == _IPV4:
-        return _read_v4(event.in_port, frame)
-    return _read_v6(event.in_port, frame) if kind == _IPV6 else None
-
-
-def _read_v4(in_port: int, frame: bytes) -> Optional[_Read]:
-    size = len(frame)
-    if size < _LEAST_V4:
-        return None
-    head, length, fragment, hop, source, destination, own, port = _V4(frame)
-    if (
-        head[14] != 0x45
-        or length > size - 14
-        or length > _MAX_BYTES
-        or fragment & 0x3FFF
-        or int.from_bytes(frame[14:34], "big") % 0xFFFF
-    ):
-        return None
-    proto = hop & 0xFF
-    if proto == protocol.TCP and length >= 40:
-        flags = frame[_TCP_FLAGS_V4]
-    elif proto == protocol.UDP and length >= 28:
-        flags = 0
-    else:
-        return None
-    key = (in_port, head, hop, port, flags)
-    ends = (source, destination, own)
-    return key, V4_MAPPED | source, V4_MAPPED | destination, own, ends
-
-
-def _read_v6(in_port: int, frame: bytes) -> Optional[_Read]:
-    size = len(frame)
-    if size < _LEAST_V6:
-        return None
-    head, first, length, hop, high, low, to_high, to_low, own, port = _V6(frame)
-    if first >> 28 != 6 or length > size - 54 or length > _MAX_BYTES - 40:
-        return None
-    proto = hop >> 8
-    if proto == protocol.TCP and length >= 20:
-        flags = frame[_TCP_FLAGS_V6]
-    elif proto == protocol.UDP and length >= 8:
-        flags = 0
-    else:
-        return None
-    key = (in_port, head, hop, port, flags, first >> 20)
-    ends = (high, low, to_high, to_low, own)
-    return key, high << 64 | low, to_high << 64 | to_low, own, ends
-
-
 def take(  # noqa: C901
     core: Core, event: PacketIn, effects: Effects, now: float
 ) -> bool:
@@ -271,7 +192,7 @@ def take(  # noqa: C901
         False where nothing was done: it is for `packet_lane`.
     """
     express = core.express
-    read = _read(event)
+    read = read_headers(event)
     if read is None:
         return False
     plans = express.plans.get(read[0])
