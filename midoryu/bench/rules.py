@@ -14,7 +14,7 @@ from midoryu.bench import world
 from midoryu.packet.address import Prefix, parse_ip, parse_mac
 from midoryu.packet.codec import decode
 from midoryu.simulation.simulator import simulate
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
 from midoryu.topology import model

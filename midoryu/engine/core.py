@@ -32,7 +32,7 @@ from midoryu.replication.liveness import Liveness
 from midoryu.replication.session import Replicator
 from midoryu.simulation.outcome import Lookup, StateWanted, Wanted
 from midoryu.simulation.replay import Replays
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.affinity import AffinityTable
 from midoryu.state.connection import Connection
 from midoryu.state.nat import NatTable

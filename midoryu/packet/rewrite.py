@@ -49,6 +49,11 @@ class EmbeddedRewrite:
     l4_dst: int
     """Port; for an ICMP query not used."""
 
+    @classmethod
+    def of(cls, quoted: Embedded) -> EmbeddedRewrite:
+        """Make it of what a quote shall be."""
+        return cls(quoted.ip_src, quoted.ip_dst, quoted.l4_src, quoted.l4_dst)
+
 
 def rewrite(
     packet: Packet, headers: Headers, embedded: EmbeddedRewrite | None = None

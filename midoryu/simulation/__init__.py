@@ -3,16 +3,16 @@
 
 `outcome` is the first file to read, then `simulator`. `simulator` moves a packet from
 device to device; each device has its file: `network`, `router`; what devices do on the
-way: `multicast` (snooping),
-`port` (port security), `filter` (chains, by the `condition` of each rule), `nat` (with `apart`, for two connections that
-a server could not tell apart), `balancer` (with `binding`, what
-a translation does, `chosen`, what a record says of a choice, and `probe`, the way of a
-health probe), `neighbor` (ARP and ND),
-`answer`
-(ICMP errors and replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router
-advertisements by `advertise`, DNS by `resolver`, metadata). `walk` is the packet under
-way: its headers, what was read, what was learned; at its end `record` says what becomes
-of its connection, and `result` makes the `Simulation`.
+way: `multicast` (snooping), `segment` (several ways to one outside segment), `port`
+(port security), `filter` (chains, by the `condition` of each rule), `nat` (with
+`apart`, for two connections that a server could not tell apart), `balancer` (with
+`binding`, what a translation does, `chosen`, what a record says of a choice, and
+`probe`, the way of a health probe), `neighbor` (ARP and ND), `answer` (ICMP errors and
+replies), `services` (DHCP by `dhcp` and `dhcp_v6`, router advertisements by
+`advertise`, DNS by `resolver`, metadata). `walk` is the packet under way through a
+`world`: its headers, what was read, what was learned; `tuples` tells connections apart,
+`readdress` translates. At its end `record` says what becomes of its connection, and
+`result` makes the `Simulation`.
 
 It decides where a packet leaves and how it looks then. It never changes what it is
 given: topology, connection records and NAT tables are read only, so a simulation that

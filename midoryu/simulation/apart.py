@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from midoryu.simulation.binding import bind
-from midoryu.simulation.walk import PORT_PROTOCOLS, READ_IP_DST, READ_L4_DST, Walk
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
+from midoryu.simulation.world import READ_IP_DST, READ_L4_DST
 from midoryu.state.connection import (
     Connection,
     StateKey,

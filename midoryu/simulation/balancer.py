@@ -20,12 +20,9 @@ from midoryu.packet.address import Prefix, is_v4
 from midoryu.simulation.answer import deliver, refuse
 from midoryu.simulation.binding import bind, repeat
 from midoryu.simulation.outcome import Consumed, Drop, ErrorDrop, Outcome, Reason
-from midoryu.simulation.walk import (
-    PORT_PROTOCOLS,
-    READ_IP_DST,
-    READ_IP_SRC,
-    Walk,
-)
+from midoryu.simulation.readdress import set_destination, set_source
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
+from midoryu.simulation.world import READ_IP_DST, READ_IP_SRC
 from midoryu.state.connection import Direction, Translation, TranslationKind
 from midoryu.topology.balancer import Balancing, CompiledPool, PoolMember, Vip
 from midoryu.topology.model import Vport
@@ -289,8 +286,8 @@ def come_back(walk: Walk, vport: int) -> None:
         and connection.ingress_vport == vport
     ):
         source, destination, source_port, port = connection.original
-        walk.set_source(destination, port)
-        walk.set_destination(source, source_port)
+        set_source(walk, destination, port)
+        set_destination(walk, source, source_port)
 
 
 def _keep_apart(walk: Walk, balancing: Balancing, device: int) -> None:

@@ -8,6 +8,7 @@ it, for this packet and for later ones, is the same for both.
 from __future__ import annotations
 
 from midoryu.packet.address import format_ip
+from midoryu.simulation.readdress import set_destination, set_source
 from midoryu.simulation.walk import Walk
 from midoryu.state.connection import (
     Direction,
@@ -26,8 +27,8 @@ def bind(walk: Walk, translation: Translation) -> None:
         TranslationKind.SOURCE,
         TranslationKind.FLOATING_SOURCE,
     )
-    change = walk.set_source if is_source else walk.set_destination
-    change(translation.address, translation.port)
+    change = set_source if is_source else set_destination
+    change(walk, translation.address, translation.port)
     if walk.steps is not None:
         topology = walk.world.topology
         walk.note(
@@ -63,9 +64,9 @@ def repeat(walk: Walk, device: int, *, after_routing: bool) -> None:
             if (source == before[0]) if is_source else (destination == before[1]):
                 _once(walk, translation)
         elif is_source and destination == tuple4[0]:
-            walk.set_destination(before[0], before[2])
+            set_destination(walk, before[0], before[2])
         elif not is_source and source == tuple4[1]:
-            walk.set_source(before[1], before[3])
+            set_source(walk, before[1], before[3])
 
 
 def _once(walk: Walk, translation: Translation) -> None:

@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 from midoryu.packet import field, protocol
-from midoryu.simulation.walk import (
-    PORT_PROTOCOLS,
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
+from midoryu.simulation.world import (
     READ_IP_DST,
     READ_IP_SRC,
     READ_L4_DST,
     READ_L4_SRC,
-    Walk,
 )
 from midoryu.topology.chains import CompiledRule
 from midoryu.topology.model import PortRange, Rule

@@ -19,7 +19,8 @@ from midoryu.packet.multicast import (
     read_talk,
 )
 from midoryu.simulation.outcome import Drop, GroupSeen, Outcome, Reason
-from midoryu.simulation.walk import READ_IP_DST, READ_PROTO, Walk
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_IP_DST, READ_PROTO
 from midoryu.topology.l2 import ROUTERS
 from midoryu.topology.model import Vport
 from midoryu.topology.snapshot import NetworkView

@@ -24,13 +24,8 @@ from midoryu.simulation.outcome import (
     Outcome,
     Reason,
 )
-from midoryu.simulation.walk import (
-    PORT_PROTOCOLS,
-    READ_IP_DST,
-    READ_IP_SRC,
-    READ_PROTO,
-    Walk,
-)
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
+from midoryu.simulation.world import READ_IP_DST, READ_IP_SRC, READ_PROTO
 from midoryu.state.connection import (
     Direction,
     Translation,

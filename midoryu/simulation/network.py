@@ -23,7 +23,8 @@ from midoryu.simulation.outcome import (
     Outcome,
     Reason,
 )
-from midoryu.simulation.walk import READ_IP_DST, Walk
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_IP_DST
 from midoryu.topology.model import Vport
 from midoryu.topology.snapshot import NetworkView
 from midoryu.topology.tag import device_tag, flood_tag, mac_tag

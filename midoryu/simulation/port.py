@@ -11,13 +11,13 @@ from typing import Final, Union
 
 from midoryu.packet import dhcp4, dhcp6, field, protocol
 from midoryu.packet.address import Prefix, link_local_of
-from midoryu.simulation.walk import (
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import (
     READ_IP_DST,
     READ_IP_SRC,
     READ_L4_DST,
     READ_L4_SRC,
     READ_PROTO,
-    Walk,
 )
 from midoryu.topology.model import Vport
 

@@ -36,7 +36,8 @@ from midoryu.packet.address import V4_MAPPED, Prefix
 from midoryu.packet.packet import Headers, Packet
 from midoryu.simulation.outcome import Forward, Simulation
 from midoryu.simulation.simulator import simulate
-from midoryu.simulation.walk import PORT_PROTOCOLS, Walk, World
+from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
+from midoryu.simulation.world import World
 from midoryu.state.connection import Connection, Translation, TranslationKind
 from midoryu.state.nat import Picked
 from midoryu.topology.model import Chain, Masquerade, Vport

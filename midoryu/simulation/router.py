@@ -32,7 +32,8 @@ from midoryu.simulation.outcome import (
     Reason,
 )
 from midoryu.simulation.size import clamp, fit
-from midoryu.simulation.walk import READ_IP_DST, READ_IP_SRC, READ_TUPLE, Walk
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_IP_DST, READ_IP_SRC, READ_TUPLE
 from midoryu.state.connection import Direction
 from midoryu.topology.model import Route, RouteKind, Vport
 from midoryu.topology.rendezvous import choose, digest

@@ -18,7 +18,8 @@ from midoryu.packet.packet import Packet
 from midoryu.packet.rewrite import rewrite
 from midoryu.simulation import advertise, dhcp, dhcp_v6, resolver
 from midoryu.simulation.outcome import Consumed, Drop, Outcome, Reason
-from midoryu.simulation.walk import READ_IP_DST, READ_L4_DST, READ_PROTO, Walk
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_IP_DST, READ_L4_DST, READ_PROTO
 from midoryu.topology.model import Vport
 from midoryu.topology.service_view import METADATA_ADDRESSES, ServiceView
 from midoryu.topology.snapshot import NetworkView

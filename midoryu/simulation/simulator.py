@@ -34,7 +34,8 @@ from midoryu.simulation.outcome import (
 from midoryu.simulation.port import is_allowed
 from midoryu.simulation.record import record_of
 from midoryu.simulation.result import result
-from midoryu.simulation.walk import READ_IP_SRC, Walk, World
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_IP_SRC, World
 from midoryu.state.connection import Direction, TranslationKind
 from midoryu.state.table import Hit
 from midoryu.topology.model import Vport

@@ -14,7 +14,8 @@ from midoryu.packet.fragment import may_fragment
 from midoryu.packet.mss import is_syn
 from midoryu.simulation.answer import Complaint, complain
 from midoryu.simulation.outcome import Outcome, Reason
-from midoryu.simulation.walk import READ_PROTO, Walk
+from midoryu.simulation.walk import Walk
+from midoryu.simulation.world import READ_PROTO
 from midoryu.topology.model import MSS_OF_MTU, Vport
 from midoryu.topology.mtu import IPV6_MINIMUM_MTU
 from midoryu.topology.view import RouterView

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, NamedTuple, Union
+from typing import Union
 
 from midoryu.packet import field, protocol
 from midoryu.packet.codec import decode
@@ -23,19 +23,19 @@ from midoryu.simulation.outcome import (
     RuleLog,
     Step,
 )
-from midoryu.state.affinity import AffinityTable
+from midoryu.simulation.tuples import PORT_PROTOCOLS as PORT_PROTOCOLS
+from midoryu.simulation.tuples import is_lone_reply, quoted_tuple, tuple_of
+from midoryu.simulation.world import READ_PROTO, READ_TUPLE, World
 from midoryu.state.connection import (
     Connection,
     Direction,
     FourTuple,
     StateKey,
     Translation,
-    query_ports,
     reverse,
 )
 from midoryu.state.lifetime import TcpVerdict, tcp_verdict
-from midoryu.state.nat import NatTable
-from midoryu.state.table import ConnectionTable, Hit
+from midoryu.state.table import Hit
 from midoryu.topology.model import (
     CT_ESTABLISHED,
     CT_INVALID,
@@ -44,28 +44,7 @@ from midoryu.topology.model import (
     Masquerade,
     Vport,
 )
-from midoryu.topology.snapshot import Topology
 from midoryu.topology.tag import Tag
-
-# What must be matched together with each field (OpenFlow 1.3, section 7.2.3.8).
-READ_IP_SRC: Final = field.ETH_TYPE | field.IP_SRC
-READ_IP_DST: Final = field.ETH_TYPE | field.IP_DST
-READ_PROTO: Final = field.ETH_TYPE | field.IP_PROTO
-READ_L4_SRC: Final = READ_PROTO | field.L4_SRC
-READ_L4_DST: Final = READ_PROTO | field.L4_DST
-READ_TUPLE: Final = READ_IP_SRC | READ_IP_DST | READ_L4_SRC | READ_L4_DST
-
-PORT_PROTOCOLS: Final = frozenset((protocol.TCP, protocol.UDP, protocol.SCTP))
-
-
-class World(NamedTuple):
-    """Everything that a simulation may look at; it changes none of it."""
-
-    topology: Topology
-    connections: ConnectionTable
-    nat: NatTable
-    affinity: Union[AffinityTable, None] = None
-    """None where nobody keeps it."""
 
 
 class Walk:
@@ -73,7 +52,6 @@ class Walk:
 
     __slots__ = (
         "_arrived",
-        "_id_counts",
         "_looked_up",
         "_missed",
         "assumed",
@@ -85,6 +63,7 @@ class Walk:
         "headers",
         "hit",
         "hops",
+        "id_counts",
         "ingress",
         "is_ip",
         "judged",
@@ -170,7 +149,8 @@ class Walk:
         self._arrived: tuple[Headers, Union[Embedded, None]] = (self.headers, None)
         self._looked_up = False
         self._missed: list[StateKey] = []
-        self._id_counts = False
+        self.id_counts = False
+        """An ICMP query's identifier is part of its tuple: something translates it."""
 
     def note(self, device: str, verb: str, detail: str = "") -> None:
         """Leave a line in the trace (callers ask for `steps` first, it costs)."""
@@ -207,27 +187,19 @@ class Walk:
         For an ICMP error this is the tuple of a packet of the quoted connection that
         travels the same way as the error.
         """
-        return self._tuple4(with_id=self._id_counts)
+        return self._tuple4(with_id=self.id_counts)
 
     def original_tuple4(self) -> FourTuple:
         """Return the tuple as it came in, in the form that its record is kept by."""
-        return self._tuple4_of(self.packet.headers, with_id=self._id_counts)
+        packet = self.packet
+        return tuple_of(packet.ip_proto, packet.headers, with_id=self.id_counts)
 
     def _tuple4(self, *, with_id: bool, as_it_came: bool = False) -> FourTuple:
         quoted = self.packet.embedded if as_it_came else self.quoted
         if quoted is not None:
-            return reverse(_quoted_tuple(quoted, with_id=with_id))
+            return reverse(quoted_tuple(quoted, with_id=with_id))
         headers = self.packet.headers if as_it_came else self.headers
-        return self._tuple4_of(headers, with_id=with_id)
-
-    def _tuple4_of(self, headers: Headers, *, with_id: bool) -> FourTuple:
-        proto = self.packet.ip_proto
-        source_port, destination_port = headers.l4_src, headers.l4_dst
-        if proto not in PORT_PROTOCOLS:
-            icmp_id = headers.icmp_id if with_id else 0
-            ports = query_ports(proto, headers.l4_src, icmp_id)
-            source_port, destination_port = ports if ports is not None else (0, 0)
-        return headers.ip_src, headers.ip_dst, source_port, destination_port
+        return tuple_of(self.packet.ip_proto, headers, with_id=with_id)
 
     @property
     def ip_proto(self) -> int:
@@ -279,7 +251,8 @@ class Walk:
         for key in keys:
             self.tags.add(key)
             hit = connections.find(key)
-            if beside and hit is not None and _is_translated(hit.connection, device):
+            made = hit.connection.translations if beside and hit is not None else ()
+            if any(one.device == device for one in made):
                 continue
             if hit is None or self._is_unfinished(hit) or self._begins_anew(hit):
                 self._missed.append(key)
@@ -333,7 +306,7 @@ class Walk:
     def count_id(self) -> None:
         """Make the identifier of an ICMP query part of its connection's tuple."""
         if self._has_id():
-            self._id_counts = True
+            self.id_counts = True
             self.fields |= field.ICMP_ID
 
     def _read_tuple(self) -> None:
@@ -351,7 +324,7 @@ class Walk:
         self.look_up()
         if self.hit is not None:
             return CT_RELATED if self.is_error else CT_ESTABLISHED
-        if self.is_error or self._is_lone_reply():
+        if self.is_error or is_lone_reply(self.packet):
             return CT_INVALID
         if self.packet.ip_proto == protocol.TCP:
             self.judged = True
@@ -365,7 +338,7 @@ class Walk:
     @property
     def is_beginning(self) -> bool:
         """It may be the first packet of a connection."""
-        if self.is_error or self._is_lone_reply():
+        if self.is_error or is_lone_reply(self.packet):
             return False
         return (
             self.packet.ip_proto != protocol.TCP
@@ -375,12 +348,6 @@ class Walk:
     def missed_keys(self) -> tuple[StateKey, ...]:
         """List the keys by which its record was looked for in vain, in order."""
         return tuple(self._missed)
-
-    def _is_lone_reply(self) -> bool:
-        proto, kind = self.packet.ip_proto, self.packet.headers.l4_src
-        if proto == protocol.ICMP:
-            return kind == protocol.ICMP_ECHO_REPLY
-        return proto == protocol.ICMPV6 and kind == protocol.ICMPV6_ECHO_REPLY
 
     @property
     def is_later_fragment(self) -> bool:
@@ -409,50 +376,6 @@ class Walk:
         """Tell whether it belongs to a record and goes that way."""
         return self.hit is not None and self.hit.direction is direction
 
-    # Rewrites.
-
-    def set_source(self, address: int, port: int) -> None:
-        """Translate the source (of an ICMP error: also the quoted destination)."""
-        headers, quoted = self.headers, self.quoted
-        if quoted is None:
-            headers.ip_src = address
-            if self.packet.ip_proto in PORT_PROTOCOLS:
-                headers.l4_src = port
-            elif self._id_counts and self._is_query():
-                headers.icmp_id = port
-            return
-        if quoted.ip_dst != address:
-            # Whoever inside says it: RFC 5508, section 4.2, REQ-5(c).
-            headers.ip_src = address
-        quoted.ip_dst = address
-        if quoted.ip_proto in PORT_PROTOCOLS:
-            quoted.l4_dst = port
-        elif self._id_counts and not _quotes_query(quoted):
-            quoted.l4_src = quoted.l4_dst = port
-
-    def set_destination(self, address: int, port: int) -> None:
-        """Translate the destination (of an ICMP error: also the quoted source)."""
-        headers, quoted = self.headers, self.quoted
-        if quoted is None:
-            headers.ip_dst = address
-            if self.packet.ip_proto in PORT_PROTOCOLS:
-                headers.l4_dst = port
-            elif self._id_counts and not self._is_query():
-                headers.icmp_id = port
-            return
-        if headers.ip_dst == quoted.ip_src:
-            headers.ip_dst = address
-        quoted.ip_src = address
-        if quoted.ip_proto in PORT_PROTOCOLS:
-            quoted.l4_src = port
-        elif self._id_counts and _quotes_query(quoted):
-            quoted.l4_src = quoted.l4_dst = port
-
-    def _is_query(self) -> bool:
-        headers = self.headers
-        ports = query_ports(self.packet.ip_proto, headers.l4_src, 0)
-        return ports is not None and ports[1] != 0
-
     def arrive(self) -> None:
         """Keep how it looks before a router changes it."""
         quoted = self.quoted
@@ -467,32 +390,9 @@ class Walk:
         headers, quoted = self._arrived
         if quoted is None:
             return decode(rewrite(self.packet, headers))
-        embedded = EmbeddedRewrite(
-            ip_src=quoted.ip_src,
-            ip_dst=quoted.ip_dst,
-            l4_src=quoted.l4_src,
-            l4_dst=quoted.l4_dst,
-        )
+        embedded = EmbeddedRewrite.of(quoted)
         return decode(rewrite(self.packet, headers, embedded))
 
     def emit(self, vport: int, frame: bytes) -> None:
         """Let a device send a frame out of one of its vports."""
         self.emissions.append(Emission(vport, frame))
-
-
-def _is_translated(connection: Connection, device: int) -> bool:
-    return any(one.device == device for one in connection.translations)
-
-
-def _quoted_tuple(quoted: Embedded, *, with_id: bool) -> FourTuple:
-    if quoted.ip_proto in PORT_PROTOCOLS:
-        return quoted.ip_src, quoted.ip_dst, quoted.l4_src, quoted.l4_dst
-    icmp_id = quoted.l4_src if with_id else 0
-    ports = query_ports(quoted.ip_proto, quoted.icmp_type, icmp_id)
-    source_port, destination_port = ports if ports is not None else (0, 0)
-    return quoted.ip_src, quoted.ip_dst, source_port, destination_port
-
-
-def _quotes_query(quoted: Embedded) -> bool:
-    ports = query_ports(quoted.ip_proto, quoted.icmp_type, 0)
-    return ports is not None and ports[1] != 0

@@ -292,13 +292,5 @@ def frame_of(simulation: Simulation) -> bytes:
     quoted = simulation.quoted
     if quoted is None:
         return rewrite(simulation.packet, simulation.headers)
-    return rewrite(
-        simulation.packet,
-        simulation.headers,
-        EmbeddedRewrite(
-            ip_src=quoted.ip_src,
-            ip_dst=quoted.ip_dst,
-            l4_src=quoted.l4_src,
-            l4_dst=quoted.l4_dst,
-        ),
-    )
+    embedded = EmbeddedRewrite.of(quoted)
+    return rewrite(simulation.packet, simulation.headers, embedded)

@@ -10,7 +10,7 @@ from midoryu.packet.address import parse_ip, parse_mac, parse_prefix
 from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import Simulation
 from midoryu.simulation.simulator import simulate
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
 from midoryu.topology.service import Advertising, RaMode, Subnet

@@ -37,6 +37,7 @@ PLAIN_VALUES = {
     "openflow/flow.py",
     "openflow/pipeline.py",
     "simulation/outcome.py",
+    "simulation/world.py",
     "engine/block_book.py",
     "engine/config.py",
     "engine/effect.py",

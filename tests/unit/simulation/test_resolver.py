@@ -13,7 +13,7 @@ from midoryu.packet.address import format_ip, parse_ip
 from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import Consumed, Drop, Forward, Reason, Simulation
 from midoryu.simulation.simulator import simulate_emission
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
 from tests.helpers.builder import Builder

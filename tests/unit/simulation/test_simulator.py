@@ -13,7 +13,7 @@ from midoryu.simulation.outcome import (
     Simulation,
 )
 from midoryu.simulation.simulator import simulate_emission
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.table import ConnectionTable
 from midoryu.topology import model
 from tests.helpers import frames

@@ -13,7 +13,7 @@ from midoryu.packet.address import parse_ip
 from midoryu.packet.codec import decode
 from midoryu.simulation.outcome import Consumed, Forward, Reason, Simulation
 from midoryu.simulation.simulator import simulate
-from midoryu.simulation.walk import World
+from midoryu.simulation.world import World
 from midoryu.state.nat import NatTable
 from midoryu.state.table import ConnectionTable
 from midoryu.topology import model

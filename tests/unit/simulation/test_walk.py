@@ -9,6 +9,7 @@ from midoryu.packet import field
 from midoryu.packet.address import parse_ip
 from midoryu.packet.codec import decode
 from midoryu.packet.fragment import lend, split
+from midoryu.simulation.readdress import set_destination, set_source
 from midoryu.simulation.walk import Walk
 from midoryu.state.connection import Connection, Phase, reverse
 from midoryu.topology.model import CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_RELATED
@@ -72,7 +73,7 @@ def test_tracking_looks_the_packet_up_as_it_came_in() -> None:
     overlay = Overlay(two_networks(V4))
     known(overlay, 6, (*ips(frames.IP_1, frames.IP_2), 1000, 80))
     walk = walk_of(frames.tcp(), overlay)
-    walk.set_destination(parse_ip(OTHER), 8080)
+    set_destination(walk, parse_ip(OTHER), 8080)
 
     assert walk.ct_state() == CT_ESTABLISHED
 
@@ -96,7 +97,7 @@ def test_packet_as_arrived_is_the_one_before_the_router(family: Family) -> None:
     frame = frames.tcp(src, dst)
     walk = walk_of(frame)
     walk.arrive()
-    walk.set_destination(parse_ip(family.outside), 99)
+    set_destination(walk, parse_ip(family.outside), 99)
     walk.headers.ip_ttl -= 1
 
     assert walk.as_arrived().frame == frame
@@ -108,8 +109,8 @@ def test_packet_that_came_in_never_changes() -> None:
     walk = Walk(packet, overlay.vport("a/vm1"), overlay.world)
     before = decode(packet.frame)
 
-    walk.set_destination(parse_ip(OTHER), 5)
-    walk.set_source(parse_ip(OTHER), 6)
+    set_destination(walk, parse_ip(OTHER), 5)
+    set_source(walk, parse_ip(OTHER), 6)
 
     assert packet == before
     assert walk.quoted != packet.embedded
