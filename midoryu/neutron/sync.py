@@ -35,6 +35,9 @@ _ROUNDS: Final = 20
 # What data that no translation expects may raise; the unit waits, others go on.
 _BAD_UNIT: Final = (NsdbError, KeyError, ValueError, TypeError)
 
+_Plan = tuple[dict[Unit, list[Item]], list[Change]]
+"""What units shall have, and how their rows differ from it."""
+
 
 class Synchronizer:
     """Makes the NSDB say what Neutron's database says."""
@@ -70,7 +73,7 @@ class Synchronizer:
             NsdbError: the NSDB cannot be reached.
         """
         changes: list[Change] = self.store.read(
-            lambda tables, index: difference(index, self._everything(context, index))
+            lambda tables, index: self._everything(context, index)[1]
         )
         return changes
 
@@ -83,8 +86,7 @@ class Synchronizer:
         changes: list[Change] = []
 
         def fill(transaction: Any, tables: Mapping[str, Any], index: Index) -> bool:
-            wanted = self._everything(context, index)
-            changes[:] = difference(index, wanted)
+            wanted, changes[:] = self._everything(context, index)
             if changes:
                 try:
                     write(transaction, tables, index, changes=changes, wanted=wanted)
@@ -97,7 +99,7 @@ class Synchronizer:
         self.store.transact(fill)
         return changes
 
-    def _everything(self, context: Any, index: Index) -> dict[Unit, list[Item]]:
+    def _everything(self, context: Any, index: Index) -> _Plan:
         # Others write units of other kinds (`octavia`).
         wanted: dict[Unit, list[Item]] = {
             unit: [] for unit in tuple(index.units) if kind_and_id(unit)[0] in KINDS
@@ -145,8 +147,7 @@ class Synchronizer:
                 if not entries:
                     return False
             units = chosen or {entry.unit for entry in entries}
-            wanted = self._with_missing(context, index, units)
-            changes = difference(index, wanted)
+            wanted, changes = self._with_missing(context, index, units)
             # Written even when empty: it verifies the revision, without which
             # another's older knowledge could still be on its way.
             write(transaction, tables, index, changes=changes, wanted=wanted)
@@ -154,19 +155,18 @@ class Synchronizer:
 
         self.store.transact(fill)
 
-    def _with_missing(
-        self, context: Any, index: Index, units: Iterable[Unit]
-    ) -> dict[Unit, list[Item]]:
-        """Return the rows of units, and of those that they need and nobody wrote."""
+    def _with_missing(self, context: Any, index: Index, units: Iterable[Unit]) -> _Plan:
+        """Plan the rows of units, and of those that they need and nobody wrote."""
         wanted = {unit: self.source.items(context, unit) for unit in sorted(units)}
         return self._complete(context, index, wanted)
 
     def _complete(
         self, context: Any, index: Index, wanted: dict[Unit, list[Item]]
-    ) -> dict[Unit, list[Item]]:
-        todo = missing(index, difference(index, wanted)) - wanted.keys()
-        while todo:
+    ) -> _Plan:
+        while True:
+            changes = difference(index, wanted)
+            todo = missing(index, changes) - wanted.keys()
+            if not todo:
+                return wanted, changes
             for unit in sorted(todo):
                 wanted[unit] = self.source.items(context, unit)
-            todo = missing(index, difference(index, wanted)) - wanted.keys()
-        return wanted
