@@ -80,6 +80,7 @@ _ACTIONS: Final = {
     flow.SET_DSCP: "set_dscp",
     flow.DELIVER: "deliver",
     flow.CLEAR_IN_PORT: "clear_in_port",
+    flow.REFLECT: "reflect",
     flow.CHECK_SIZE: "check_size",
     flow.EXIT: "exit",
 }

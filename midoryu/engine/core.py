@@ -183,7 +183,16 @@ class Core:
         """Hosts that share an ingress set with this one, and their silence."""
         self.told_dead: dict[int, float] = {}
         """Hosts that gateways hold for dead -> until when that is believed."""
+        self.accusers: dict[int, int] = {}
+        """Who said so."""
         self.repeat_deaths_at = now
+        interval_s, multiplier = 2 * config.beat_interval_s, config.beat_multiplier
+        self.paths = Liveness(interval_s, multiplier, 2 * interval_s * multiplier)
+        """Hosts that flows of this host lead to as gateways, and the way there."""
+        self.paths_at = now
+        """When to see which these are."""
+        self.far_uplinks: tuple[tuple[Tag, int], ...] = ()
+        """Tags of other hosts' vports in ingress sets, with their hosts."""
         self.designated: frozenset[int] = frozenset()
         """Local vports that stand for all ways to an outside segment."""
         self.announced_deaths: frozenset[int] = frozenset()

@@ -20,6 +20,7 @@ from midoryu.engine import (
     leases,
     memory,
     packet_lane,
+    paths,
     questions,
     refusals,
     report,
@@ -94,9 +95,9 @@ class Engine:
         if event.in_port == places.state_ofport and places.state_ofport:
             self._state(event.frame, effects, now)
         else:
-            packet_lane.handle(self._core, event, effects, now)
             if self._core.shares.wanted:
                 self._core.shares.sample(event.in_port, event.frame)
+            packet_lane.handle(self._core, event, effects, now)
 
     def finish(self, effects: Effects, now: float) -> None:
         """Complete the effects of one event, or of several packet-ins."""
@@ -125,6 +126,7 @@ class Engine:
         received, known = state_lane.receive(core, frame, effects, now)
         if received.sender and received.refusal is None:
             gateways.heard(core, received.sender, effects, now)
+        core.paths.heard(received.echoed, now)
         core.held.release(received.confirmed, effects)
         for query in received.queries:
             questions.answer(core, received.sender, query, effects, now)
@@ -134,7 +136,7 @@ class Engine:
                 known.add(wanted)
         for wanted in known:
             packet_lane.resume_all(core, wanted, effects, now)
-        gateways.told(core, received.notices, effects, now)
+        gateways.told(core, received.sender, received.notices, effects, now)
         for emission in health.hear(core, received.probe_answers, effects, now):
             packet_lane.emit(core, emission, effects, now)
         self._remember(effects, now)
@@ -218,6 +220,7 @@ class Engine:
             core.affinity.deadline(),
             health.deadline(core, now),
             core.liveness.deadline(),
+            paths.deadline(core),
             core.snooping.deadline(),
             core.shares.deadline(),
             advertiser.deadline(core),

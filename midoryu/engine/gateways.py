@@ -4,7 +4,8 @@
 Hosts that share an ingress set beat each other through the state port. Who falls
 silent is dead: its vports count as down, flows through it are computed anew with the
 same records, and every other host is told. No database is on that way.
-`replication.liveness` measures the silence; the engine's tick calls `step`.
+`replication.liveness` measures the silence; the engine's tick calls `step`. What they
+say is believed as long as they can be reached themselves (`paths`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from midoryu.engine import health, port_blocks, state_lane
+from midoryu.engine import health, paths, port_blocks, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.packet import build
@@ -42,6 +43,7 @@ def watch(core: Core, now: float) -> None:
             )
     hosts |= health.fellows(core)
     core.liveness.watch(hosts - {core.host, 0}, now)
+    paths.find(core)
 
 
 def heard(core: Core, host: int, effects: Effects, now: float) -> None:
@@ -82,12 +84,14 @@ def step(core: Core, effects: Effects, now: float) -> tuple[Emission, ...]:
     expired = [host for host, end in core.told_dead.items() if end <= now]
     for host in expired:
         del core.told_dead[host]
-    if changes.died or changes.revived or expired:
+    if paths.step(core, effects, now) or changes.died or changes.revived or expired:
         _apply(core, effects, now)
     return announcements(core) if changes.died else ()
 
 
-def told(core: Core, notices: Iterable[Notice], effects: Effects, now: float) -> None:
+def told(
+    core: Core, sender: int, notices: Iterable[Notice], effects: Effects, now: float
+) -> None:
     """Believe what gateways say about a fellow, for a while."""
     changed = False
     for notice in notices:
@@ -99,12 +103,16 @@ def told(core: Core, notices: Iterable[Notice], effects: Effects, now: float) ->
             # Who watches that host itself knows better.
             changed |= notice.host not in core.told_dead
             core.told_dead[notice.host] = now + _BELIEVE_S
+            core.accusers[notice.host] = sender
     if changed:
         _apply(core, effects, now)
 
 
 def _apply(core: Core, effects: Effects, now: float) -> None:
-    dead = core.liveness.dead | core.told_dead.keys()
+    lost = core.paths.dead
+    # Who hears nobody takes everybody for dead.
+    told = {host for host in core.told_dead if core.accusers.get(host) not in lost}
+    dead = core.liveness.dead | told | lost
     if dead != core.topology.dead_hosts:
         tags = core.topology.set_dead_hosts(frozenset(dead))
         core.invalidate(tags, effects, now)

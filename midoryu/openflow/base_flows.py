@@ -3,6 +3,7 @@
 
     base_flows                      vport_flows (one set for each local vport)
     CLASSIFY  state port -> controller    CLASSIFY  in_port -> VPORT
+    CLASSIFY  state port, echo -> back
     CLASSIFY  gre port   -> TUNNEL        VPORT     in_port, miss -> meter, controller
     each table, miss     -> drop          TUNNEL    tunnel key -> ofport
     VPORT     all TCP flags -> drop (`pipeline.PRIORITY_APART`)
@@ -33,6 +34,13 @@ def base_flows(gre_ofport: int, state_ofport: int) -> list[Flow]:
     to_tunnel = ((flow.GOTO, int(pipeline.TUNNEL)),)
     return [
         Flow(classify, priority, _in_port(state_ofport), ((flow.CONTROLLER,),), _BASE),
+        Flow(
+            classify,
+            pipeline.PRIORITY_ECHO,
+            Match(field.IN_PORT | field.ETH_DST, (state_ofport, pipeline.ECHO_MAC)),
+            ((flow.SET_ETH_DST, pipeline.ECHOED_MAC), (flow.REFLECT,)),
+            _BASE,
+        ),
         Flow(classify, priority, _in_port(gre_ofport), to_tunnel, _BASE),
         *(
             Flow(table, pipeline.PRIORITY_MISS, _ANY, (), _BASE)

@@ -49,6 +49,7 @@ METER: Final = 15  # (METER, meter id): an instruction; first in the list
 SET_DSCP: Final = 16  # (SET_DSCP, dscp): of an IP packet; ECN stays
 DELIVER: Final = 17  # (DELIVER, key): a copy goes on in TUNNEL, as if it had the key
 CLEAR_IN_PORT: Final = 18  # (CLEAR_IN_PORT,): outputs to where it came from count
+REFLECT: Final = 19  # (REFLECT,): back to the far end of the tunnel it came by
 CHECK_SIZE: Final = 30  # (CHECK_SIZE, bytes): larger frames go to SIZE and no further
 EXIT: Final = 31  # (EXIT,): nothing more happens to the packet
 

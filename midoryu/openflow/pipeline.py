@@ -5,6 +5,7 @@ Everything that two programs must agree on, in one place; `README.md` shows the 
 table and a test compares the two.
 
     in_port = state port ────────────────────────────────► controller (flow state)
+                          to the echo's MAC address ─────► back to its sender
     in_port = tunnel port ──► TUNNEL: tunnel_key ────────► the vport's ofport
     in_port = a vport ──────► VPORT:  reactive flows ────► rewrite, tunnel key, output
                               NAT address, port block ───► the uplink's key, its holder
@@ -37,9 +38,9 @@ TABLE_NAMES: Final[dict[int, str]] = {
 
 # Priorities.
 PRIORITY_MISS: Final = 0
-# Above every miss: flows that no packet meets, but that make the switch look at the
 # A miss of its own for what floods one destination.
 PRIORITY_FLOODED: Final = 10
+# Above every miss: flows that no packet meets, but that make the switch look at the
 # flags of a TCP segment that misses. What it caches of a SYN ("to the controller") then
 # is of no concern for the segments behind it, which would meet it until the switch has
 # revalidated its cache, milliseconds after the connection's flow is there.
@@ -47,6 +48,7 @@ PRIORITY_APART: Final = 20
 PRIORITY_CLASSIFY: Final = 100
 PRIORITY_SUBPORT: Final = 110
 PRIORITY_HANDED: Final = 110
+PRIORITY_ECHO: Final = 110
 PRIORITY_REFUSED: Final = 500
 PRIORITY_GUARD: Final = 510
 PRIORITY_BLOCK: Final = 900
@@ -58,6 +60,10 @@ PRIORITY_SIZE: Final = 1000
 
 # GRE keys (RFC 2890). A vport's key is its number; this one marks flow state.
 FLOW_STATE_KEY: Final = TunnelKey(0xFFFFFF)
+
+# Who is asked whether packets reach it and come back: the switch answers by itself.
+ECHO_MAC: Final = 0x026D_7200_0003
+ECHOED_MAC: Final = 0x026D_7200_0004
 
 # Register 0 counts the TTL decrements tried so far (0 means none or the first), so that
 # a packet-in with reason "invalid TTL" tells at which router the packet ended.

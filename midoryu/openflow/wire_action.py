@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from midoryu.errors import DecodeError
-from midoryu.openflow import flow, pipeline, wire_deliver, wire_size
+from midoryu.openflow import flow, pipeline, wire_deliver, wire_reflect, wire_size
 from midoryu.openflow import wire_match as oxm
 from midoryu.openflow.flow import Action
 from midoryu.packet import protocol
@@ -136,6 +136,7 @@ _ENCODER: Final[dict[int, Callable[[Action], bytes]]] = {
     flow.SET_DSCP: _set_dscp,
     flow.DELIVER: lambda action: wire_deliver.deliver(action[1]),
     flow.CLEAR_IN_PORT: _clear_in_port,
+    flow.REFLECT: lambda action: wire_reflect.REFLECT,
     flow.CHECK_SIZE: lambda action: wire_size.check_size(action[1]),
     flow.EXIT: lambda action: wire_size.exit_actions(),
 }
@@ -241,6 +242,10 @@ class _ActionReader:
         """
         start = 0
         while start < len(data):
+            if data.startswith(wire_reflect.REFLECT, start):
+                self.actions.append((flow.REFLECT,))
+                start += len(wire_reflect.REFLECT)
+                continue
             kind, length = _type_length(data, start)
             self._action(kind, data[start : start + length])
             start += length

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 DEFAULT_INTERVAL_S: Final = 0.05
 DEFAULT_MULTIPLIER: Final = 3
-# A peer that was never heard gets this long to say something.
+# How long the silence of a peer is nothing that was never heard.
 _GRACE_S: Final = 1.0
 
 
@@ -34,15 +34,18 @@ class Liveness:
     Args:
         interval_s: seconds between two beats.
         multiplier: a peer is dead after so many intervals of silence.
+        grace_s: a peer that was never heard gets this long to say something.
     """
 
     def __init__(
         self,
         interval_s: float = DEFAULT_INTERVAL_S,
         multiplier: int = DEFAULT_MULTIPLIER,
+        grace_s: float = _GRACE_S,
     ) -> None:
         self._interval_s = interval_s
         self._limit_s = interval_s * multiplier
+        self._grace_s = grace_s
         self._heard: dict[int, float] = {}
         self._dead: set[int] = set()
         self._revived: set[int] = set()
@@ -66,7 +69,7 @@ class Liveness:
             self._dead.discard(host)
             self._revived.discard(host)
         for host in wanted - self._heard.keys():
-            self._heard[host] = now + _GRACE_S - self._limit_s
+            self._heard[host] = now + self._grace_s - self._limit_s
 
     def heard(self, host: int, now: float) -> bool:
         """Note that a packet of a peer came; tell whether it was held for dead."""

@@ -32,6 +32,8 @@ class Received:
 
     sender: int = 0
     """Host key, 0 where the frame was refused before it was known."""
+    echoed: int = 0
+    """Host whose switch sent a question back; then nothing else is there."""
     records: list[Connection] = field(default_factory=list)
     """To import first; `last_used` is on this host's clock."""
     touches: list[Touch] = field(default_factory=list)

@@ -13,6 +13,7 @@ from typing import Final, Union
 
 from midoryu.replication import entry as codec
 from midoryu.replication.confirm import Confirmations
+from midoryu.replication.echo import Echoes
 from midoryu.replication.keyring import Keyring
 from midoryu.replication.peer import Peer
 from midoryu.replication.received import Received
@@ -89,8 +90,8 @@ class Replicator:
         self._roster = Roster(host)
         self._told = Told(lifetimes_s)
         self._last_query = 0
-
-    # -- what the engine tells
+        self.echoes = Echoes(host, self._speaker, self._signer)
+        """Asks whether packets reach peers and come back."""
 
     def set_peers(self, hosts: Iterable[int], now: float) -> None:
         """Name all other hosts; new ones are greeted at the next tick."""
@@ -231,8 +232,6 @@ class Replicator:
             for peer in self._roster.others(peers, now)
         ]
 
-    # -- time
-
     def deadline(self) -> float | None:
         """Return the instant when `tick` has something to do."""
         return self._roster.deadline()
@@ -253,14 +252,15 @@ class Replicator:
             self._roster.schedule(peer)
         return datagrams
 
-    # -- what the network brings
-
     def receive(self, frame: bytes, now: float) -> Received:
         """Take a frame from the state port; never raises for what is in it."""
         received = Received()
         if self._keyring.due is not None:
             self._keyring.step(now)
         try:
+            if self.echoes.is_answer(frame):
+                received.echoed = self.echoes.answerer(frame, now)
+                return received
             message = decode(frame, self._host, self._signer, now)
             received.sender = message.header.sender
             peer = self._admit(message.header, received, now)
@@ -383,8 +383,6 @@ class Replicator:
     ) -> None:
         if header.flags & CONFIRM:
             received.replies.append(self._speaker.plain(peer, b"", now))
-
-    # -- helpers
 
     def _plan_flush(self, peer: Peer, now: float) -> None:
         if peer.out.flush_due is None:

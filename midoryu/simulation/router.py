@@ -7,6 +7,7 @@ packet leaves, or how it ended. The order of steps is in the room's design note.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Union
 
 from midoryu.packet import field
@@ -184,8 +185,19 @@ def _find_route(walk: Walk, router: RouterView, vport: Vport) -> Union[Route, No
     if routes.shared and vport.key in routes.shared:
         # Its answers shall leave where it came in, not where their hash says.
         _keep_way(walk)
-    for group in routes.lookup(destination):
-        usable = [route for route in group if _is_usable(walk, router, route)]
+    topology = walk.world.topology
+    found = _search(walk, router, destination, topology.is_up)
+    if found is None and topology.dead_hosts:
+        # Who is held for dead may live, and nobody else is left.
+        found = _search(walk, router, destination, topology.seems_up)
+    return found
+
+
+def _search(
+    walk: Walk, router: RouterView, destination: int, is_up: Callable[[Vport], bool]
+) -> Union[Route, None]:
+    for group in router.routes.lookup(destination):
+        usable = [one for one in group if _is_usable(walk, router, one, is_up)]
         if usable:
             first = usable[0]
             rank = first.metric, first.source.length
@@ -198,7 +210,9 @@ def _find_route(walk: Walk, router: RouterView, vport: Vport) -> Union[Route, No
     return None
 
 
-def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
+def _is_usable(
+    walk: Walk, router: RouterView, route: Route, is_up: Callable[[Vport], bool]
+) -> bool:
     if route.source.length != _EVERYBODY:
         walk.fields |= READ_IP_SRC
         if not route.source.contains(walk.headers.ip_src):
@@ -208,7 +222,7 @@ def _is_usable(walk: Walk, router: RouterView, route: Route) -> bool:
     vport = router.vports.get(route.vport)
     if vport is None:
         return False
-    if walk.world.topology.is_up(vport):
+    if is_up(vport):
         return True
     # When it comes up, this packet's flow has to be thought over.
     walk.tags.update((vport_tag(vport.key), vport_tag(vport.peer)))

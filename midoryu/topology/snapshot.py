@@ -223,13 +223,20 @@ class Topology:
 
     def is_up(self, vport: model.Vport) -> bool:
         """Tell whether a packet can leave by a vport now."""
+        if not self.seems_up(vport):
+            return False
+        status = self._rows[model.VportStatus].get(vport.key)
+        return status is None or status.host not in self.dead_hosts
+
+    def seems_up(self, vport: model.Vport) -> bool:
+        """Tell whether a packet could leave by a vport if its host lives."""
         if not vport.up:
             return False
         if vport.peer:
             peer = self.vport(vport.peer)
             return peer is not None and peer.up
         status = self._rows[model.VportStatus].get(vport.key)
-        return status is not None and status.up and status.host not in self.dead_hosts
+        return status is not None and status.up
 
     def ingress_sets(self, vport: int) -> Iterator[model.IngressSet]:
         """Yield the ingress sets that a vport is in."""

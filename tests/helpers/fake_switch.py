@@ -208,6 +208,9 @@ class FakeSwitch:
             self._deliver(passage, action[1])
         elif kind == of.CONTROLLER:
             self._controller(passage, _reason(passage))
+        elif kind == of.REFLECT:
+            passage.tunnel_destination = passage.tunnel_source
+            self._output(passage, pipeline.PORT_IN_PORT, _NO_TABLE)
         elif kind == of.CHECK_SIZE:
             passage.too_large = int(len(passage.packet.frame) > action[1])
             self._run_table(passage, pipeline.SIZE)

@@ -293,3 +293,43 @@ def test_connections_outlive_the_address_that_masquerade_gave_them(
     # What no record knows there is nobody's, and goes where routes lead: in a circle.
     stray = from_outside(1, dport=port ^ 1, flags="A")
     assert fabric.send("provider/uplink1", stray) == []
+
+
+@pytest.mark.parametrize("apart", ["both ways", "there only", "gateway hears nobody"])
+def test_a_lost_way_to_a_gateway_is_seen_by_those_who_use_it(apart: str) -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, packet = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    lost, other_one = int(uplink[-1]), other(uplink)
+
+    def is_cut(packet: Underlay) -> bool:
+        if apart == "gateway hears nobody":
+            return packet.destination == f"node{lost}"
+        ends = (packet.source, packet.destination)
+        there = ends == ("node2", f"node{lost}")
+        return there or (apart == "both ways" and ends == (f"node{lost}", "node2"))
+
+    fabric.advance(1.5)
+    fabric.drop = is_cut
+    fabric.advance(0.5)
+    ack = from_vm(fabric.builder, 2, flags="A", payload=b"more")
+    uplink, seen = only(fabric.send("web/vm2", ack))
+    assert uplink == f"provider/uplink{other_one}"
+    assert seen.headers.l4_src == packet.headers.l4_src
+    # It stays so, whatever a gateway that hears nobody says of the others.
+    fabric.advance(5.0)
+    again = from_vm(fabric.builder, 2, sport=40007)
+    assert only(fabric.send("web/vm2", again))[0] == f"provider/uplink{other_one}"
+    fabric.drop = lambda packet: False
+    fabric.advance(2.0)
+    stats = fabric.inspect("node2", "stats")["counters"]
+    assert stats["ways to gateways lost"] == 1
+
+
+def test_hosts_whose_flows_use_no_gateway_ask_none() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    fabric.underlay.clear()
+    fabric.advance(5.0)
+    asked = [p for p in fabric.underlay if p.source == "node2" and p.is_state]
+    assert asked == []

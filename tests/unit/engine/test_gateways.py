@@ -127,7 +127,7 @@ def test_a_host_believes_no_word_of_its_own_death_or_of_whom_it_watches() -> Non
     effects = Effects()
     own, fellow = bench.b.key("node1"), bench.b.key("node2")
     notes = [Notice(own, False), Notice(fellow, False)]
-    gateways.told(bench.core, notes, effects, bench.now)
+    gateways.told(bench.core, 2, notes, effects, bench.now)
     assert bench.core.topology.dead_hosts == frozenset()
 
 

@@ -93,6 +93,7 @@ def test_an_action_is_what_ryu_reads(
         ((flow.SET_DSCP, 10), (flow.DELIVER, 77), (flow.DELIVER, 78)),
         ((flow.SET_DSCP, 10), (flow.CLEAR_IN_PORT,), (flow.OUTPUT, 1)),
         ((flow.METER, 3), (flow.DEC_TTL,), (flow.GOTO, 20)),
+        ((flow.SET_ETH_DST, 7), (flow.REFLECT,)),
         (),
     ],
     ids=[
@@ -105,6 +106,7 @@ def test_an_action_is_what_ryu_reads(
         "two deliveries",
         "clear in port",
         "all three",
+        "reflect",
         "drop",
     ],
 )

@@ -207,11 +207,24 @@ def test_down_uplink_is_among_the_tags() -> None:
 
 def test_uplink_of_a_dead_host_is_down() -> None:
     overlay = equal_cost(V4)
+    alive = model.VportStatus(overlay.key("r/y"), overlay.key("node1"), True)
+    overlay.topology.apply([model.Put(alive)])
     tags = overlay.topology.set_dead_hosts(frozenset({overlay.key("node2")}))
 
     simulation = send(overlay, V4, V4.outside)
 
-    assert simulation.outcome == Consumed(Reason.NO_ROUTE)
+    assert set(spread(overlay, V4)) == {"r/y"}
+    assert vport_tag(overlay.key("r/x")) in tags & simulation.tags
+
+
+def test_uplinks_held_for_dead_are_the_last_resort() -> None:
+    overlay = equal_cost(V4)
+    before = spread(overlay, V4)
+    tags = overlay.topology.set_dead_hosts(frozenset({overlay.key("node2")}))
+
+    simulation = send(overlay, V4, V4.outside)
+
+    assert spread(overlay, V4) == before
     assert vport_tag(overlay.key("r/x")) in tags & simulation.tags
 
 
