@@ -38,11 +38,13 @@ _LAST_CLIENT_SERVER: Final = 11
 CLIENT_ID: Final = 1
 SERVER_ID: Final = 2
 IA_NA: Final = 3
+IA_TA: Final = 4
 IA_ADDRESS: Final = 5
 STATUS: Final = 13
 RAPID_COMMIT: Final = 14
 DNS_SERVERS: Final = 23
 DOMAIN_LIST: Final = 24
+IA_PD: Final = 25
 NTP_SERVER: Final = 56
 BOOT_FILE_URL: Final = 59
 _NTP_ADDRESS: Final = 1
@@ -52,6 +54,7 @@ SUCCESS: Final = 0
 NO_ADDRESSES: Final = 2
 NO_BINDING: Final = 3
 NOT_ON_LINK: Final = 4
+NO_PREFIX: Final = 6
 
 _OPTION: Final = Struct("!HH")
 _IA: Final = Struct("!III")
@@ -174,6 +177,22 @@ def encode_association(
         options.append((STATUS, encode_status(status)))
     times = (0, 0) if status else (lease_s // 2, lease_s * 4 // 5)
     return _IA.pack(iaid, *times) + encode_options(options)
+
+
+def refusals(message: Message) -> Iterable[tuple[int, bytes]]:
+    """Answer what nobody gives here: temporary addresses and delegated prefixes.
+
+    Source: RFC 8415, sections 18.3.9 and 21.21; an IA_TA has no times (21.5).
+    """
+    for code, data in message.options:
+        if code == IA_TA and len(data) >= 4:
+            yield (
+                code,
+                data[:4] + encode_options([(STATUS, encode_status(NO_ADDRESSES))]),
+            )
+        elif code == IA_PD and len(data) >= _IA.size:
+            status = encode_options([(STATUS, encode_status(NO_PREFIX))])
+            yield code, data[:4] + bytes(8) + status
 
 
 def encode_status(status: int) -> bytes:

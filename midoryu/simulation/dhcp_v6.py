@@ -122,6 +122,7 @@ def _associations(
     for association in request.associations():
         yield dhcp6.IA_NA, _association(association, offers if first else ())
         first = False
+    yield from dhcp6.refusals(request)
 
 
 def _association(association: Association, offers: Iterable[Offer]) -> bytes:

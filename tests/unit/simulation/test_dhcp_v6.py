@@ -62,6 +62,21 @@ def test_rapid_commit_is_replied_to_at_once() -> None:
     assert message.get(dhcp6.RAPID_COMMIT) == b""
 
 
+@pytest.mark.parametrize("kind", [dhcp6.SOLICIT, dhcp6.REQUEST])
+def test_no_prefix_and_no_temporary_address_is_given(kind: int) -> None:
+    b = served()
+    identity = () if kind == dhcp6.SOLICIT else (server(b),)
+    prefix = (dhcp6.IA_PD, b"\0\0\0\7" + bytes(8))
+    temporary = (dhcp6.IA_TA, b"\0\0\0\x08")
+
+    message = told(ask(b, kind, CLIENT, *identity, ia(), prefix, temporary))
+
+    assert message.associations()[0].addresses == (OWN,)
+    refused = bytes.fromhex("00000007 0000000000000000 000d 0002 0006")
+    assert message.get(dhcp6.IA_PD) == refused
+    assert message.get(dhcp6.IA_TA) == bytes.fromhex("00000008 000d 0002 0002")
+
+
 @pytest.mark.parametrize("kind", [dhcp6.REQUEST, dhcp6.RENEW, dhcp6.REBIND])
 def test_wrong_address_is_taken_away(kind: int) -> None:
     b = served()
