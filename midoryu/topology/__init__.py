@@ -2,9 +2,12 @@
 """The virtual topology: what operators asked for, and what agents reported about it.
 
 Decides nothing about packets: it answers questions (which vport has this MAC, which
-routes lead there, what does this chain say). `model` holds the rows as immutable
-values, `snapshot` puts them together, `routes`, `chains`, `nat` and `balancer` are the
-compiled forms that the simulation reads, `tag` names what a flow may depend on.
+routes lead there, what does this chain say). `model` holds the rows as immutable values
+(those of one subject in `rule`, `service`, `l2` and `balancer_row`), `rows` keeps them,
+`snapshot` puts them together, `tags_of` says what a changed row touches; `routes`,
+`chains`, `nat` and `balancer` are the compiled forms that the simulation reads,
+`segment` knows several ways to one outside segment, `tag` names what a flow may depend
+on.
 
 Invariants:
 

@@ -14,15 +14,24 @@ from typing import Final, Union
 
 from midoryu.compat import SLOTS
 from midoryu.packet.address import Prefix
-from midoryu.topology.balancer import Balancer as Balancer
-from midoryu.topology.balancer import HealthMonitor as HealthMonitor
-from midoryu.topology.balancer import MemberStatus as MemberStatus
-from midoryu.topology.balancer import Pool as Pool
-from midoryu.topology.balancer import PoolMember as PoolMember
-from midoryu.topology.balancer import Vip as Vip
+from midoryu.topology.balancer_row import Balancer as Balancer
+from midoryu.topology.balancer_row import HealthMonitor as HealthMonitor
+from midoryu.topology.balancer_row import MemberStatus as MemberStatus
+from midoryu.topology.balancer_row import Pool as Pool
+from midoryu.topology.balancer_row import PoolMember as PoolMember
+from midoryu.topology.balancer_row import Vip as Vip
 from midoryu.topology.l2 import Mirror as Mirror
 from midoryu.topology.l2 import MulticastMember as MulticastMember
 from midoryu.topology.l2 import Qos as Qos
+from midoryu.topology.rule import CT_ESTABLISHED as CT_ESTABLISHED
+from midoryu.topology.rule import CT_INVALID as CT_INVALID
+from midoryu.topology.rule import CT_NEW as CT_NEW
+from midoryu.topology.rule import CT_RELATED as CT_RELATED
+from midoryu.topology.rule import CT_STATES as CT_STATES
+from midoryu.topology.rule import Chain as Chain
+from midoryu.topology.rule import PortRange as PortRange
+from midoryu.topology.rule import Rule as Rule
+from midoryu.topology.rule import RuleAction as RuleAction
 from midoryu.topology.service import Subnet as Subnet
 
 
@@ -188,80 +197,6 @@ class Route:
     """Lower wins among equal prefixes."""
     source: Prefix = Prefix(0, 0)
     """Only for packets from here."""
-
-
-class RuleAction(Enum):
-    """What a matching rule does."""
-
-    ACCEPT = "accept"
-    DROP = "drop"
-    REJECT = "reject"
-    JUMP = "jump"
-    RETURN = "return"
-
-
-# Connection states of a rule, as a bit set.
-CT_NEW: Final = 1
-CT_ESTABLISHED: Final = 2
-CT_RELATED: Final = 4
-CT_INVALID: Final = 8
-CT_STATES: Final[dict[str, int]] = {
-    "new": CT_NEW,
-    "established": CT_ESTABLISHED,
-    "related": CT_RELATED,
-    "invalid": CT_INVALID,
-}
-
-PortRange = tuple[int, int]
-
-
-@dataclass(frozen=True, **SLOTS)
-class Rule:
-    """One rule of a chain; every condition given must hold (a `not_` one must not)."""
-
-    action: RuleAction
-    jump: str = ""
-    """Chain to go to when the action is JUMP."""
-    ct_states: int = 0
-    """Bit set of CT_*; 0 asks nothing and reads no connection state."""
-    eth_type: int = 0
-    """0 for any."""
-    ip_proto: int = 0
-    """0 for any."""
-    source: tuple[Prefix, ...] = ()
-    """Any of these; () for any source."""
-    not_source: bool = False
-    destination: tuple[Prefix, ...] = ()
-    not_destination: bool = False
-    source_group: str = ""
-    """Address group or port group that holds the source; "" for any."""
-    destination_group: str = ""
-    source_ports: tuple[PortRange, ...] = ()
-    """Inclusive ranges; () for any."""
-    not_source_ports: bool = False
-    destination_ports: tuple[PortRange, ...] = ()
-    not_destination_ports: bool = False
-    icmp_type: int = -1
-    """-1 for any."""
-    icmp_code: int = -1
-    """-1 for any."""
-    log: str = ""
-    """Name under which the agent logs what the rule decides; "" for not at all."""
-    stateless: bool = False
-    """What it accepts is not tracked on account of its chain."""
-
-
-@dataclass(frozen=True, **SLOTS)
-class Chain:
-    """An ordered list of rules."""
-
-    key: str
-    name: str
-    rules: tuple[Rule, ...] = ()
-    accept: bool = True
-    """What happens to a packet that no rule decided, when no chain jumped here."""
-    keep_live: bool = False
-    """A connection that was let in stays in when rules or groups change."""
 
 
 @dataclass(frozen=True, **SLOTS)
