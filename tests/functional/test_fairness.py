@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import pytest
 
@@ -23,7 +23,11 @@ from tests.functional.lab_tools import LABS, LabMaker, added, counters, wait
 
 FAR = "10.0.1.21"
 PORT = 9000
+# The outside's server, and the floating addresses of who is flooded and who is not.
+SERVER, VICTIM, QUIET = "203.0.113.1", "203.0.113.31", "203.0.113.32"
 BAD_MAC = bytes.fromhex("020000000111")
+UPLINK_MAC = bytes.fromhex("020000000211")
+SERVER_MAC = bytes.fromhex("020000000901")
 LOUD_MAC = bytes.fromhex("020000000113")
 FAR_MAC = bytes.fromhex("020000000121")
 # Frames of a flood; they are sent over and over at about this rate.
@@ -85,12 +89,32 @@ def lab(module_lab: LabMaker) -> Iterator[Lab]:
     serving.wait()
 
 
-def ask(lab: Lab, count: int, machine: str = "good") -> list[float]:
+@pytest.fixture(scope="module")
+def outside(module_lab: LabMaker) -> Iterator[Lab]:
+    made = module_lab(LABS / "fairness-outside.yaml")
+    serving = [made.popen(m, [sys.executable, "-c", ECHO]) for m in ("quiet", "server")]
+    assert wait(lambda: f":{PORT}" in made.exec("quiet", "ss -Hlnu").stdout)
+    assert wait(lambda: f":{PORT}" in made.exec("server", "ss -Hlnu").stdout)
+    ask(made, 10, "server", QUIET)
+    ask(made, 10, "plain", SERVER)
+    yield made
+    for child in serving:
+        child.terminate()
+        child.wait()
+
+
+def ask(lab: Lab, count: int, machine: str = "good", address: str = FAR) -> list[float]:
     """Open connections; return how long each first answer took, in milliseconds."""
-    command = [sys.executable, "-c", ASK, FAR, str(count)]
-    took = json.loads(lab.exec(machine, command, timeout=120.0).stdout)
+    took = tried(lab, count, machine, address)
     assert None not in took, took
-    return [one * 1000 for one in took]
+    return [one * 1000 for one in took if one is not None]
+
+
+def tried(lab: Lab, count: int, machine: str, address: str) -> list[Optional[float]]:
+    """Open connections; return how long each took in seconds, None without answer."""
+    command = [sys.executable, "-c", ASK, address, str(count)]
+    found = json.loads(lab.exec(machine, command, timeout=120.0).stdout)
+    return list(found)
 
 
 @contextmanager
@@ -112,9 +136,9 @@ def flooding(lab: Lab, frames: list[bytes], machine: str = "bad") -> Iterator[No
         child.wait()
 
 
-def port(lab: Lab, name: str) -> dict[str, Any]:
-    """Return what the agent says about a vport of the first host."""
-    rows = lab.agent_query("n1", "vports")
+def port(lab: Lab, name: str, host: str = "n1") -> dict[str, Any]:
+    """Return what the agent of a host says about a vport."""
+    rows = lab.agent_query(host, "vports")
     return dict(next(row for row in rows if row["vport"] == name))
 
 
@@ -229,3 +253,45 @@ def test_a_flood_of_allowed_flows_takes_no_more_than_its_share(lab: Lab) -> None
     assert wait(lambda: not port(lab, "red/loud")["limited"])
     assert port(lab, "red/good")["limited_times"] == 0
     ask(lab, 5, "loud")
+
+
+def from_outside(number: int) -> bytes:
+    """Make a SYN to the flooded machine, of one of many addresses outside."""
+    frame = ip(6, syn(DICE.randrange(1024, 65536), 80))
+    addresses = bytes((198, 51, number // 250, number % 250)) + bytes(
+        map(int, VICTIM.split("."))
+    )
+    head = frame[14:24] + bytes(2) + addresses
+    checked = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
+    return UPLINK_MAC + SERVER_MAC + b"\x08\x00" + checked + frame[34:]
+
+
+def test_a_flood_from_outside_leaves_other_machines_and_the_uplink_to_others(
+    outside: Lab,
+) -> None:
+    def is_limited() -> bool:
+        # Some are lost before the flood is told from the rest of the uplink.
+        tried(outside, 5, "server", QUIET)
+        return bool(port(outside, "provider/up", "g1")["flooded"] == [VICTIM])
+
+    frames = [from_outside(n) for n in range(FRAMES)]
+    best = math.inf
+    for _ in range(ROUNDS):
+        assert wait(lambda: not port(outside, "provider/up", "g1")["limited"])
+        calm = statistics.median(ask(outside, 30, "server", QUIET))
+        calm_out = statistics.median(ask(outside, 30, "plain", SERVER))
+        with flooding(outside, frames, "server"):
+            assert wait(is_limited)
+            ask(outside, 20, "server", QUIET)  # what waited is done meanwhile
+            came = port(outside, "provider/up", "g1")["packet_ins"]
+            began = time.monotonic()
+            busy = statistics.median(ask(outside, 40, "server", QUIET))
+            busy_out = statistics.median(ask(outside, 40, "plain", SERVER))
+            took_s = time.monotonic() - began
+            came = port(outside, "provider/up", "g1")["packet_ins"] - came
+        assert came <= took_s * LIMIT_PPS * 1.2 + LIMIT_PPS / 5
+        best = min(best, max(busy / calm, busy_out / calm_out))
+        if best <= 2.0:
+            break
+
+    assert best <= 4.0, f"{best:.1f} times as long as without the flood"
