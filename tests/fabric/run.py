@@ -13,7 +13,7 @@ from tests.fabric import judge
 from tests.fabric.disturbance import CALM, KINDS, Kind, Scene, Steps
 from tests.fabric.machine import InvariantError
 from tests.fabric.net import Cloud
-from tests.fabric.silence import leak
+from tests.fabric.silence import leak, unleased
 from tests.fabric.talk import RTO_S, TRIES, Traffic
 from tests.fabric.world import make_world
 
@@ -174,7 +174,7 @@ class Run:
 
     def _agree(self) -> None:
         self.traffic.is_paused = True
-        left = leak(self.cloud, self.traffic)
+        left = leak(self.cloud, self.traffic) or unleased(self.cloud, self.traffic)
         if left:
             raise InvariantError(left)
         took = judge.check(self.cloud, self.traffic)

@@ -12,11 +12,13 @@ from typing import Any, Final
 from midoryu.packet.address import format_ip
 from midoryu.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from midoryu.state.connection import Phase
+from midoryu.state.portpool import BLOCK_PORTS
 from midoryu.topology import model
 from tests.fabric.machine import Host
 from tests.fabric.net import AGENT, Cloud
 from tests.fabric.opening import Talk
 from tests.fabric.talk import Traffic
+from tests.fabric.world import NAT4, NAT6
 
 # Beyond its lifetime a record may live for as long as a flow idles, a look at records
 # in use (touch), a step of the table's timer wheel and the simulation's own sweep take.
@@ -87,6 +89,38 @@ def _left_in_journal(host: Host, known: set[int], since: float) -> str:
     kept = {id_ for id_, (_, at) in host.journal.items() if at > since}
     left = kept - known - unwritten
     return f"the journal keeps {len(left)} records that are gone" if left else ""
+
+
+def unleased(cloud: Cloud, traffic: Traffic) -> str:
+    """Return a translation in use whose port nobody leases, or not who knows of it."""
+    leases: dict[tuple[int, int], int] = {
+        (row.address, row.block): row.host
+        for (kind, _), row in cloud.nsdb.rows.items()
+        if kind is model.Lease
+    }
+    by_key = {host.key: host for host in cloud.hosts.values()}
+    for talk in traffic.live:
+        if talk.seen is None or format_ip(talk.seen[0]) not in (NAT4, NAT6):
+            continue
+        holder = leases.get((talk.seen[0], talk.seen[2] // BLOCK_PORTS))
+        if holder is None:
+            return f"nobody leases the port of {traffic.describe(talk)}"
+        host = by_key[holder]
+        if host.engine is not None and not _knows(host, talk, cloud.loop.now):
+            return f"{host.name} leases it, but has no record: {traffic.describe(talk)}"
+    return ""
+
+
+def _knows(host: Host, talk: Talk, now: float) -> bool:
+    assert host.engine is not None
+    address = {"address": format_ip(talk.ends[0]), "limit": "1000000"}
+    records: Any = host.engine.inspect("records", address, now)
+    assert talk.seen is not None
+    return any(
+        record["return"]["destination_port"] in (talk.seen[2], talk.seen[3])
+        and record["original"]["destination"] == format_ip(talk.ends[1])
+        for record in records
+    )
 
 
 def not_quiet(cloud: Cloud, *, leases: bool) -> str:
