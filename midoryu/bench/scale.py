@@ -8,7 +8,6 @@ agent does. The reference is `ovs.db.idl` alone, reading the same database.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
@@ -16,13 +15,21 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import ovs.poller
 
+from midoryu.bench.large_cloud import (
+    NETWORKS,
+    PORTS_EACH,
+    fill,
+    ref,
+    transact,
+    vm_ip,
+    vm_mac,
+)
 from midoryu.bench.report import Figure
 from midoryu.bench.stage import Stage
 from midoryu.engine.config import EngineConfig
@@ -32,16 +39,11 @@ from midoryu.errors import MidoryuError
 from midoryu.nsdb.client import NsdbClient
 from midoryu.nsdb.remote import TrackingIdl
 from midoryu.openflow.flow import RemoveFlow
-from midoryu.packet.address import format_mac, parse_ip
+from midoryu.packet.address import parse_ip
 from midoryu.packet.build import udp_frame
 
-HOSTS: Final = 1_000
-NETWORKS: Final = 2_000
-PORTS_EACH: Final = 25
-ROUTERS: Final = 500
-MEMBERS: Final = 10_000
-RULES: Final = 5_000
 _CHANGES: Final = 20
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _LIMIT_S: Final = 300
 _REFERENCE: Final = "ovs.db.idl alone"
@@ -86,155 +88,7 @@ def _read(remote: str, reader: str) -> dict[str, tuple[str, float]]:
     return values
 
 
-# ---------------------------------------------------------------- the database
-
-
-def fill(path: str) -> None:
-    """Write the whole cloud in one transaction. Source: RFC 7047, section 4.1.3.
-
-    Raises:
-        MidoryuError: the server refuses.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-        server.settimeout(_LIMIT_S)
-        server.connect(path)
-        _transact(server, list(_rows()))
-
-
-def _transact(server: socket.socket, operations: list[Any]) -> None:
-    request = {"method": "transact", "params": ["Midoryu", *operations], "id": 1}
-    server.sendall(json.dumps(request).encode())
-    answer = b""
-    result: dict[str, Any] = {}
-    while not result:
-        piece = server.recv(1 << 20)
-        if not piece:
-            raise MidoryuError("the NSDB hung up")
-        answer += piece
-        if answer.endswith(b"}"):  # a whole answer, or a piece that looks so
-            with contextlib.suppress(ValueError):
-                result = json.loads(answer)
-    errors = [one for one in result["result"] if one and one.get("error")]
-    if errors or result["error"]:
-        raise MidoryuError(f"the NSDB refused: {errors[:1] or result['error']}")
-
-
-def _insert(table: str, uid: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {"op": "insert", "table": table, "uuid": uid, "row": row}
-
-
-def _uid(table: str, number: int) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{table}/{number}"))
-
-
-def _ref(table: str, number: int) -> list[str]:
-    return ["uuid", _uid(table, number)]
-
-
-def vm_ip(network: int, port: int) -> str:
-    """Return the address of a network's VM."""
-    return f"10.{network >> 8}.{network & 0xFF}.{port + 10}"
-
-
-def vm_mac(network: int, port: int) -> int:
-    """Return the MAC address of a network's VM, 48 bits."""
-    return 0x02_00_00_00_00_00 | network << 16 | port + 10
-
-
-def router_mac(network: int) -> int:
-    """Return the MAC address of a network's router, 48 bits."""
-    return 0x02_00_00_00_00_00 | network << 16 | 1
-
-
-def _rows() -> Iterator[dict[str, Any]]:
-    keys = iter(range(1, 1 << 20))
-    yield _insert("Cloud", _uid("cloud", 0), {"next_key": 1 << 21, "revision": 1})
-    for n in range(HOSTS):
-        underlay = f"172.31.{n >> 8}.{n & 0xFF}"
-        row = {"key": next(keys), "name": f"host{n}", "underlay": underlay}
-        yield _insert("Host", _uid("host", n), row)
-    members = [f"172.16.{n >> 8}.{n & 0xFF}/32" for n in range(MEMBERS)]
-    group = {"name": "members", "members": ["set", members]}
-    yield _insert("Address_Group", _uid("group", 0), group)
-    yield from _chain()
-    for n in range(ROUTERS):
-        row = {"key": next(keys), "name": f"router{n}", "up": True}
-        yield _insert("Router", _uid("router", n), row)
-    for n in range(NETWORKS):
-        row = {"key": next(keys), "name": f"net{n}", "up": True}
-        yield _insert("Network", _uid("network", n), row)
-        yield from _link(n, next(keys), next(keys))
-        for port in range(PORTS_EACH):
-            number = n * PORTS_EACH + port
-            yield _insert(
-                "Port",
-                _uid("port", number),
-                {
-                    "key": next(keys),
-                    "name": f"vm{port}",
-                    "network": _ref("network", n),
-                    "mac": format_mac(vm_mac(n, port)),
-                    "addresses": vm_ip(n, port),
-                    "host": _ref("host", number % HOSTS),
-                    "interface_id": f"net{n}/vm{port}",
-                    "up": True,
-                    "port_security": True,
-                    "egress_chain": _ref("chain", 0),
-                },
-            )
-            yield _insert(
-                "Port_Status",
-                _uid("status", number),
-                {
-                    "port": _ref("port", number),
-                    "host": _ref("host", number % HOSTS),
-                    "up": True,
-                },
-            )
-
-
-def _link(network: int, key: int, router_key: int) -> Iterator[dict[str, Any]]:
-    """Link a network to its router; every router has four."""
-    ends = {"network": ("link", "uplink"), "router": ("uplink", "link")}
-    for device, (own, other) in ends.items():
-        number = network if device == "network" else network % ROUTERS
-        row = {
-            "key": key if device == "network" else router_key,
-            "name": f"{own}{network}",
-            device: _ref(device, number),
-            "peer": _ref(other, network),
-            "interface_id": f"{device}{number}/{own}{network}",
-            "up": True,
-        }
-        if device == "router":
-            row["mac"] = format_mac(router_mac(network))
-            row["addresses"] = f"10.{network >> 8}.{network & 0xFF}.1/24"
-        yield _insert("Port", _uid(own, network), row)
-
-
-def _chain() -> Iterator[dict[str, Any]]:
-    rules: list[list[Any]] = []
-    accepted = ["set", ["established", "related"]]
-    todo: list[dict[str, Any]] = [{"action": "accept", "ct_states": accepted}]
-    todo += [
-        {
-            "action": "accept",
-            "ip_proto": 6,
-            "source": f"172.{16 + n // 60_000}.{n >> 8 & 0xFF}.{n & 0xFF}/32",
-            "destination_ports": str(1 + n % 60_000),
-        }
-        for n in range(RULES - 3)
-    ]
-    todo.append({"action": "accept", "source_group": _ref("group", 0)})
-    todo.append({"action": "accept", "ip_proto": 17, "destination_ports": "443"})
-    for n, row in enumerate(todo):
-        yield _insert("Rule", _uid("rule", n), row)
-        rules.append([n, _ref("rule", n)])
-    chain = {"name": "vm", "policy": "drop", "rules": ["map", rules]}
-    yield _insert("Chain", _uid("chain", 0), chain)
-
-
-# ---------------------------------------------------------------- the readers
+# The readers.
 
 
 def _resident_mb() -> float:
@@ -253,6 +107,38 @@ def _wait(run_once: Callable[[], bool], wait: Callable[[Any], None]) -> None:
         poller.block()
 
 
+class _Pauses:
+    """How long others wait for their turn while a database is read again."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._since = time.perf_counter()
+
+    def note(self) -> None:
+        """Give others their turn."""
+        now = time.perf_counter()
+        self.longest_s = max(self.longest_s, now - self._since)
+        self._since = now
+
+    def read_again(self, idl: TrackingIdl, turn: Callable[[], object]) -> float:
+        """Have all rows read again, as those of another server; return the pause, ms.
+
+        `turn` does what is due.
+        """
+        idl.last_id, self.longest_s = _NOBODY, 0.0
+        idl.force_reconnect()
+
+        def again() -> bool:
+            was_there = idl.is_connected
+            self._since = time.perf_counter()
+            turn()
+            self.note()
+            return bool(idl.is_connected and not was_there)
+
+        _wait(again, idl.wait)
+        return self.longest_s * 1e3
+
+
 class _Change:
     """Another client that takes a VM's vport down and up again."""
 
@@ -265,10 +151,10 @@ class _Change:
     def make(self) -> float:
         """Change the row; return when it was asked for (perf_counter)."""
         self._up = not self._up
-        where = ["_uuid", "==", _ref("port", 1)]
+        where = ["_uuid", "==", ref("port", 1)]
         begin = time.perf_counter()
         row = {"op": "update", "table": "Port", "where": [where]}
-        _transact(self._server, [{**row, "row": {"up": self._up}}])
+        transact(self._server, [{**row, "row": {"up": self._up}}])
         return begin
 
 
@@ -291,11 +177,11 @@ def _idl(remote: str) -> dict[str, tuple[str, float]]:
         times.append((time.perf_counter() - asked) * 1e3)
     if not change._up:  # noqa: SLF001
         change.make()
-    return _values(took, memory, times)
+    return _values(took, memory, times, _Pauses().read_again(idl, idl.run))
 
 
 def _values(
-    took: float, memory: float, times: list[float]
+    took: float, memory: float, times: list[float], pause_ms: float
 ) -> dict[str, tuple[str, float]]:
     times.sort()
     return {
@@ -303,6 +189,7 @@ def _values(
         "memory": ("MB", memory),
         "changed row to flows corrected, median": ("ms", times[len(times) // 2]),
         "changed row to flows corrected, worst": ("ms", times[-1]),
+        "all rows read again, longest pause": ("ms", pause_ms),
     }
 
 
@@ -310,7 +197,13 @@ class _Agent:
     """The agent without its OpenFlow rim: NSDB client and engine."""
 
     def __init__(self, remote: str) -> None:
-        self.client = NsdbClient(remote, host="host0", underlay=parse_ip("172.31.0.0"))
+        self.pauses = _Pauses()
+        self.client = NsdbClient(
+            remote,
+            host="host0",
+            underlay=parse_ip("172.31.0.0"),
+            pause=self.pauses.note,
+        )
         config = EngineConfig(host="host0", epoch=1, seed=1)
         self.engine = Engine(config, time.monotonic())
         self.is_ready = False
@@ -369,7 +262,9 @@ def _agent(remote: str) -> dict[str, tuple[str, float]]:
         times.append((time.perf_counter() - asked) * 1e3)
     if not change._up:  # noqa: SLF001
         change.make()
-    return _values(took, memory, times)
+    idl = agent.client._idl  # noqa: SLF001
+    pause_ms = agent.pauses.read_again(idl, agent.turn)
+    return _values(took, memory, times, pause_ms)
 
 
 if __name__ == "__main__":

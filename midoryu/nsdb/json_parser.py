@@ -9,8 +9,10 @@ methods to `ovs.jsonrpc`; it only finds where a message ends.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import ovs.json
@@ -20,12 +22,17 @@ from midoryu.nsdb.json_rows import LARGE, decode_large
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
 _OTHER: Final = re.compile(r"[^][{}]+")
 _MAX_CHARACTERS: Final = 1 << 30
+# Others get their turn after so many pieces; `ovs.jsonrpc` reads 4 kB at a time.
+_PAUSE_PARTS: Final = 64
 
 
 class StreamParser:
     """Collects one JSON object or array and decodes it when it is whole."""
 
-    def __init__(self, check_trailer: bool = False) -> None:
+    def __init__(
+        self, check_trailer: bool = False, pause: Callable[[], None] = lambda: None
+    ) -> None:
+        self._pause = pause
         self._parts: list[str] = []
         self._size = 0
         self._depth = 0
@@ -40,6 +47,8 @@ class StreamParser:
         used = self._skim(text) or self._scan(text)
         self._parts.append(text[:used])
         self._size += used
+        if not len(self._parts) % _PAUSE_PARTS:
+            self._pause()
         if self._size > _MAX_CHARACTERS:
             self._done = True
         return used
@@ -96,10 +105,11 @@ class StreamParser:
         return len(text)
 
 
-def use_fast_parser() -> None:
+def use_fast_parser(pause: Callable[[], None] = lambda: None) -> None:
     """Let `ovs.jsonrpc` of this process read with `StreamParser`.
 
-    A build of `ovs` that has its own C parser keeps it.
+    A build of `ovs` that has its own C parser keeps it. `pause` is called now and then
+    while a large message comes: it may let other green threads run.
     """
     if getattr(ovs.json, "PARSER", None) != getattr(ovs.json, "PARSER_C", object()):
-        ovs.json.Parser = StreamParser
+        ovs.json.Parser = functools.partial(StreamParser, pause=pause)

@@ -20,6 +20,7 @@ import ovs.db.data
 import ovs.db.error
 import ovs.db.idl
 
+from midoryu.nsdb.json_parser import use_fast_parser
 from midoryu.nsdb.remote import TrackingIdl
 from midoryu.nsdb.schema import schema_helper
 from midoryu.nsdb.thin_row import Layout, Table, Values
@@ -47,6 +48,7 @@ class ThinIdl(TrackingIdl):
             ConfigError: a remote is malformed.
         """
         super().__init__(connection, schema_helper(without=_NOT_READ))
+        use_fast_parser(pause)
         self._pause = pause
         self.problems: dict[tuple[str, str], str] = {}
         """What is wrong with rows that do not fit the schema, by table and UUID."""

@@ -51,3 +51,13 @@ def test_deep_nesting_reads_as_a_sentence() -> None:
     (value,) = read("[" * depth + "]" * depth, 4096)
 
     assert isinstance(value, str)
+
+
+def test_others_get_their_turn_while_a_large_message_comes() -> None:
+    turns: list[None] = []
+    parser = StreamParser(pause=lambda: turns.append(None))
+
+    for _ in range(200):
+        parser.feed("[[[")
+
+    assert 1 < len(turns) < 10
