@@ -8,6 +8,7 @@ Decides nothing about packets. It joins the engine with its three neighbours:
     NSDB ──────── nsdb.client ─► pump ─────────────────┘  (engine)  └─► packet outs
     control socket ────────────► control ──────────────────┤
     records on disk ───────────► journal ──────────────────┘
+    midoryu-metadata ◄── helper (keeps it alive, and nothing else)
 
 Invariants: one thread, the hub's, owns the engine, and `driver` calls it once at a
 time (the journal's thread writes its file, nothing else); everything of one `Effects`

@@ -18,6 +18,7 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     impostors                   flows against sources that are routers' own addresses
     segments                    which way to an outside segment stands for all
     subport                     frames of trunks
+    moving                      machines that migrate: who carries, and since when
     snooping, minded            members of multicast groups
     adoption                    flows that an earlier agent left in the switch
     rebuilding                  records that only such flows still tell of

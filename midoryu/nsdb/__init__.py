@@ -23,8 +23,8 @@ Invariants:
   lost and filled again has the same keys.
 - References are UUIDs with the right strength, so the server itself refuses a dangling
   one: strong where the row makes no sense without the other, weak for a port's peer and
-  for members of port groups. Learned rows (`Mac`, `Arp`, `Port_Status`, `Nat_Lease`)
-  are deleted in the transaction that deletes what they are about.
+  for members of port groups. Learned rows (`Mac`, `Arp`, `Port_Status`, `Port_Ready`,
+  `Nat_Lease`) are deleted in the transaction that deletes what they are about.
 - A bad row is counted and skipped; it never hides another.
 
 Sources: RFC 7047 (OVSDB); ovsdb-server(7) for monitor_cond_since.
