@@ -227,39 +227,6 @@ def test_commit_twice_is_once() -> None:
     assert host.connect(VM2, 40000, SERVER, 80) == Picked(NAT, 40000)
 
 
-def test_the_next_block_is_wanted_below_a_quarter_and_asked_for_once() -> None:
-    host = Host(100)
-    host.fill(48)
-    assert host.nat.wanted_leases(0.0) == ()
-    host.fill(1, SERVER2)
-    host.connect(VM, 1, SERVER2, 80)
-    assert host.nat.wanted_leases(0.0) == ((ROUTER, NAT),)
-    host.nat.lease_pending(ROUTER, NAT)
-    assert host.nat.wanted_leases(0.0) == ()
-    host.nat.add_lease(ROUTER, NAT, 101)
-    assert host.nat.wanted_leases(0.0) == ()
-
-
-def test_a_failed_request_is_repeated_after_ten_seconds() -> None:
-    host = Host(100)
-    host.fill(60)
-    host.nat.lease_failed(ROUTER, NAT, 0.0)
-    assert host.nat.wanted_leases(9.0) == ()
-    assert host.nat.wanted_leases(10.0) == ((ROUTER, NAT),)
-
-
-def test_idle_blocks_are_given_back_the_last_one_late() -> None:
-    host = Host(100, 625)
-    host.connect(VM, 40000, SERVER, 80)
-    assert host.nat.idle_leases(0.0) == ()
-    assert host.nat.idle_leases(300.0) == ((ROUTER, NAT, 100),)
-    host.nat.remove_lease(ROUTER, NAT, 100)
-    host.nat.release(host.live[1])
-    assert host.nat.idle_leases(400.0) == ()
-    assert host.nat.idle_leases(3999.0) == ()
-    assert host.nat.idle_leases(4000.0) == ((ROUTER, NAT, 625),)
-
-
 STEPS = st.lists(
     st.one_of(
         st.tuples(
@@ -332,37 +299,3 @@ def test_reserved_port_is_never_given() -> None:
 
     assert nat.pick(*ask) == Picked(NAT, 6401)
     assert nat.pick(*ask, reserved) == Picked(NAT, 6402)
-
-
-def test_port_that_two_endpoints_share_leads_to_nobody() -> None:
-    host = Host(100)
-    host.nat.watch(frozenset({ROUTER}), (), 0.0)
-    outside = (ROUTER, TCP, NAT, 6400)
-    one = connection_of(1, Picked(NAT, 6400), VM, 5000, SERVER, 80, TCP)
-    two = connection_of(2, Picked(NAT, 6400), VM2, 5000, SERVER2, 80, TCP)
-
-    host.nat.commit(one, 0.0)
-    assert host.nat.inbound.find(outside) == (VM, 5000)
-    host.nat.commit(two, 0.0)
-    assert host.nat.inbound.find(outside) is None
-    assert host.nat.inbound.find(outside, SERVER2) == (VM2, 5000)
-    host.nat.release(one)
-    assert host.nat.inbound.find(outside) == (VM2, 5000)
-    host.nat.release(two)
-    assert host.nat.inbound.find(outside) is None
-
-
-def test_router_that_is_watched_later_knows_what_it_has() -> None:
-    host = Host(100)
-    one = connection_of(1, Picked(NAT, 6400), VM, 5000, SERVER, 80, TCP)
-    host.nat.commit(one, 0.0)
-    outside = (ROUTER, TCP, NAT, 6400)
-    assert host.nat.inbound.find(outside) is None
-
-    host.nat.watch(frozenset({ROUTER}), [one], 0.0)
-    assert host.nat.inbound.find(outside) == (VM, 5000)
-
-    host.nat.watch(frozenset(), [one], 0.0)
-    assert host.nat.inbound.find(outside) is None
-    host.nat.release(one)
-    assert host.nat.conflicts == 0
