@@ -7,8 +7,7 @@ Views are made at first use and dropped when a row behind them changes.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,69 +16,43 @@ from midoryu.topology import model
 from midoryu.topology.balancer import BALANCER_ROWS, Balancers, is_mild
 from midoryu.topology.chains import CompiledChain, compile_chain
 from midoryu.topology.groups import Groups
-from midoryu.topology.l2_index import L2Index
 from midoryu.topology.mtu import DEFAULT_UNDERLAY_MTU, tunnel_overhead
-from midoryu.topology.segment import designated, is_way
+from midoryu.topology.rows import (
+    DEVICE_ROWS,
+    NETWORK_ROWS,
+    Rows,
+    device_of,
+)
+from midoryu.topology.segment import designated
 from midoryu.topology.tag import (
     Tag,
-    chain_tag,
     device_tag,
-    flood_tag,
-    host_tag,
-    interest_tag,
-    mac_tag,
-    multicast_tag,
-    neighbor_tag,
     pool_tag,
     vport_tag,
 )
+from midoryu.topology.tags_of import networks_between, tags_of
 from midoryu.topology.view import NetworkView as NetworkView
 from midoryu.topology.view import RouterView as RouterView
 from midoryu.topology.view import subnets as subnets
 
-_TAG_OF_ROW: Final[dict[type, Callable[[Any], Tag]]] = {
-    model.VportStatus: lambda row: vport_tag(row.key),
-    model.MacEntry: lambda row: mac_tag(row.network, row.mac),
-    model.Neighbor: lambda row: neighbor_tag(row.router, row.address),
-    model.Network: lambda row: device_tag(row.key),
-    model.Router: lambda row: device_tag(row.key),
-    model.Chain: lambda row: chain_tag(row.key),
-    model.Host: lambda row: host_tag(row.key),
-    model.MulticastMember: lambda row: multicast_tag(row.network, row.group),
-}
 # Sets of vports whose interested hosts are kept until a row changes.
 _MAX_INTEREST: Final = 4096
 _WITH_CHAINS = (model.Network, model.Router, model.Vport)
 # What says where vports are and who shares their connections.
 _PLACE_ROWS = (model.Host, model.Vport, model.VportStatus, model.IngressSet)
-_DEVICE_ROWS = (model.Route, model.Masquerade, model.Dnat, model.FloatingIp)
-# Rows that belong to a network.
-_NETWORK_ROWS = (model.Subnet,)
 
 
-class Topology:
+class Topology(Rows):
     """Every known row, and views made of them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.version = 0
         """Counts the changes applied so far."""
-        self.dead_hosts: frozenset[int] = frozenset()
-        """Keys of hosts that a failure detector holds for dead."""
         self.default_mtu = DEFAULT_UNDERLAY_MTU - tunnel_overhead("gre", ipv6=False)
         """Largest IP packet that a tunnel carries whole, bytes; set once, at start."""
         self.assumed_mtu = 0
         """What may come in by any link, bytes; 0 where links keep to their MTU."""
-        self._rows: dict[type, dict[int | str, Any]] = defaultdict(dict)
-        self._by_device: dict[tuple[type, int], dict[int | str, Any]] = {}
-        self._macs: dict[tuple[int, int], model.MacEntry] = {}
-        self._neighbors: dict[tuple[int, int], model.Neighbor] = {}
-        self.l2 = L2Index(self._rows)
-        """Sub-ports, multicast groups, policies, mirrors."""
-        self.leased: Counter[tuple[int, int]] = Counter()
-        """(router, NAT address) -> its leased port blocks."""
-        self._sets_by_vport: dict[int, set[str]] = defaultdict(set)
-        self._vport_by_iface: dict[str, int] = {}
-        self._host_by_name: dict[str, int] = {}
         self._views: dict[int, NetworkView | RouterView] = {}
         self._chains: dict[str, CompiledChain] = {}
         self.groups = Groups(self._rows)
@@ -93,43 +66,6 @@ class Topology:
         """Load balancers, their pools and members."""
 
     # Questions.
-
-    def rows(self, kind: type) -> Iterable[Any]:
-        """Return all rows of one kind."""
-        return self._rows[kind].values()
-
-    def row(self, kind: type, key: int | str) -> Any | None:
-        """Return one row, None when there is none."""
-        return self._rows[kind].get(key)
-
-    def rows_of(self, kind: type, device: int) -> Iterable[Any]:
-        """Return the rows of one kind that belong to one device."""
-        return self._by_device.get((kind, device), {}).values()
-
-    def rows_about(self, device: int) -> Iterator[Any]:
-        """Yield all rows that belong to one device."""
-        for kind in (model.Vport, *_DEVICE_ROWS, *_NETWORK_ROWS):
-            yield from self.rows_of(kind, device)
-
-    def vports_of(self, device: int) -> Iterable[model.Vport]:
-        """Return the vports of a device."""
-        return self.rows_of(model.Vport, device)
-
-    def vport(self, key: int) -> model.Vport | None:
-        """Return a vport, None when there is none."""
-        return self._rows[model.Vport].get(key)
-
-    def vport_by_iface_id(self, iface_id: str) -> model.Vport | None:
-        """Return the vport that an interface's `external_ids:iface-id` names."""
-        return self.vport(self._vport_by_iface.get(iface_id, 0))
-
-    def host(self, key: int) -> model.Host | None:
-        """Return a host, None when there is none."""
-        return self._rows[model.Host].get(key)
-
-    def host_named(self, name: str) -> model.Host | None:
-        """Return the host of a name, None when there is none."""
-        return self.host(self._host_by_name.get(name, 0))
 
     def network(self, key: int) -> NetworkView | None:
         """Return a network's view, None when the key is no network's."""
@@ -150,18 +86,6 @@ class Topology:
                 return None
             view = self._views[key] = RouterView(row, self)
         return view if isinstance(view, RouterView) else None
-
-    def device_name(self, key: int) -> str:
-        """Return the name of a network or router, for people."""
-        row = self._rows[model.Network].get(key) or self._rows[model.Router].get(key)
-        return row.name if row is not None else f"device {key}"
-
-    def vport_name(self, key: int) -> str:
-        """Return `device/vport`, for people."""
-        vport = self.vport(key)
-        if vport is None:
-            return f"vport {key}"
-        return f"{self.device_name(vport.device)}/{vport.name}"
 
     def chain(self, key: str) -> CompiledChain | None:
         """Return a compiled chain, None when there is none."""
@@ -208,40 +132,6 @@ class Topology:
                 return peer.mac
         learned = self._neighbors.get((vport.device, address))
         return learned.mac if learned is not None else 0
-
-    def knows_neighbor(self, router: int, address: int) -> bool:
-        """Tell whether a router has learned of a neighbour."""
-        return (router, address) in self._neighbors
-
-    def location(self, vport: int) -> int:
-        """Return the host that has a vport (or should have it), 0 for none."""
-        status = self._rows[model.VportStatus].get(vport)
-        if status is not None and status.up:
-            return int(status.host)
-        row = self.vport(vport)
-        return row.host if row is not None else 0
-
-    def is_up(self, vport: model.Vport) -> bool:
-        """Tell whether a packet can leave by a vport now."""
-        if not self.seems_up(vport):
-            return False
-        status = self._rows[model.VportStatus].get(vport.key)
-        return status is None or status.host not in self.dead_hosts
-
-    def seems_up(self, vport: model.Vport) -> bool:
-        """Tell whether a packet could leave by a vport if its host lives."""
-        if not vport.up:
-            return False
-        if vport.peer:
-            peer = self.vport(vport.peer)
-            return peer is not None and peer.up
-        status = self._rows[model.VportStatus].get(vport.key)
-        return status is not None and status.up
-
-    def ingress_sets(self, vport: int) -> Iterator[model.IngressSet]:
-        """Yield the ingress sets that a vport is in."""
-        for key in self._sets_by_vport.get(vport, ()):
-            yield self._rows[model.IngressSet][key]
 
     def devices_beside(self, vport: int) -> tuple[int, ...]:
         """Return the other devices where what comes in by a vport may come in as well.
@@ -344,7 +234,7 @@ class Topology:
         self._note_chains(kind, old, new)
         for row in there:
             self._forget_views(row)
-            tags.update(self._tags_of(row))
+            tags.update(tags_of(self, row))
         return tags
 
     def _change_balancer(
@@ -405,67 +295,6 @@ class Topology:
                 self._changed_chains.add(now)
                 self._chains.clear()
 
-    def _is_eclipsed(self, row: Any) -> bool:
-        """Tell whether another row stands for what a learned row says."""
-        if isinstance(row, model.MacEntry):
-            return self._macs.get(_natural(row)) is not self._rows[type(row)][row.key]
-        if isinstance(row, model.Neighbor):
-            known = self._neighbors.get(_natural(row))
-            return known is not self._rows[type(row)][row.key]
-        return False
-
-    def _store(  # noqa: C901
-        self, kind: type, key: int | str, old: Any, new: Any
-    ) -> None:
-        if new is None:
-            self._rows[kind].pop(key, None)
-        else:
-            self._rows[kind][key] = new
-        if kind is model.Vport or kind in _DEVICE_ROWS or kind in _NETWORK_ROWS:
-            self._index_by_device(kind, key, old, new)
-        self.l2.store(kind, old, new)
-        if kind is model.Vport:
-            _reindex(self._vport_by_iface, old, new, "iface_id")
-        elif kind is model.Host:
-            _reindex(self._host_by_name, old, new, "name")
-        elif kind is model.MacEntry:
-            place = _natural(new if new is not None else old)
-            before = self._macs.get(place)
-            self._index_natural(self._macs, old, new)
-            self.l2.count_macs(before, self._macs.get(place))
-        elif kind is model.Neighbor:
-            self._index_natural(self._neighbors, old, new)
-        elif kind is model.Lease:
-            self._count_lease(old, new)
-        elif kind is model.IngressSet:
-            for vport in old.vports if old else ():
-                self._sets_by_vport[vport].discard(key)
-            for vport in new.vports if new else ():
-                self._sets_by_vport[vport].add(str(key))
-
-    def _count_lease(self, old: Any, new: Any) -> None:
-        for row, change in ((old, -1), (new, 1)):
-            if row is not None:
-                pair = row.router, row.address
-                self.leased[pair] += change
-                if not self.leased[pair]:
-                    del self.leased[pair]
-
-    def _index_by_device(self, kind: type, key: int | str, old: Any, new: Any) -> None:
-        if old is not None:
-            self._by_device[(kind, _device(old))].pop(key, None)
-        if new is not None:
-            self._by_device.setdefault((kind, _device(new)), {})[key] = new
-
-    @staticmethod
-    def _index_natural(index: dict[tuple[int, int], Any], old: Any, new: Any) -> None:
-        # A row of the NSDB replaces what this host had learned by itself; the natural
-        # key tells which entry an old row stood for.
-        if old is not None and index.get(_natural(old)) is old:
-            del index[_natural(old)]
-        if new is not None:
-            index[_natural(new)] = new
-
     def _forget_views(self, row: Any) -> None:
         if isinstance(row, model.Chain):
             # Whether a chain is stateful depends on the chains that it jumps to.
@@ -474,13 +303,13 @@ class Topology:
             self._forget_device(row.key)
             if isinstance(row, model.Network):
                 self._forget_routers(row.key)
-        elif type(row) in _NETWORK_ROWS:
+        elif type(row) in NETWORK_ROWS:
             self._views.pop(row.network, None)
         elif isinstance(row, model.IngressSet):
-            for device in self._networks_between(row):
+            for device in networks_between(self, row):
                 self._views.pop(device, None)
-        elif isinstance(row, model.Vport) or type(row) in _DEVICE_ROWS:
-            self._forget_device(_device(row))
+        elif isinstance(row, model.Vport) or type(row) in DEVICE_ROWS:
+            self._forget_device(device_of(row))
             peer = self.vport(row.peer) if isinstance(row, model.Vport) else None
             if peer is not None:
                 self._forget_device(peer.device)
@@ -500,63 +329,10 @@ class Topology:
             if peer is not None and peer.device in self._rows[model.Network]:
                 self._views.pop(peer.device, None)
 
-    def _tags_of(self, row: Any) -> Iterable[Tag]:
-        if isinstance(row, model.Vport):
-            return self._vport_tags(row)
-        if isinstance(row, model.IngressSet):
-            return self._set_tags(row)
-        if type(row) in _NETWORK_ROWS:
-            return (device_tag(row.network),)
-        if type(row) in _DEVICE_ROWS:
-            return (device_tag(row.router),)
-        make_tag = _TAG_OF_ROW.get(type(row))
-        return () if make_tag is None else (make_tag(row),)
-
-    def _set_tags(self, row: model.IngressSet) -> Iterator[Tag]:
-        yield from map(interest_tag, row.vports)
-        rows = list(filter(None, map(self.vport, row.vports)))
-        if len({one.device for one in rows}) > 1:
-            # Records are looked for at all of these devices.
-            yield from (vport_tag(one.key) for one in rows)
-        yield from map(device_tag, self._networks_between(row))
-
-    def _networks_between(self, row: model.IngressSet) -> set[int]:
-        """Return the networks that a set may have several ways to one segment of."""
-        rows = filter(None, map(self.vport, row.vports))
-        networks = self._rows[model.Network]
-        return {one.device for one in rows if is_way(one) and one.device in networks}
-
-    def _vport_tags(self, row: model.Vport) -> Iterator[Tag]:
-        yield vport_tag(row.key)
-        yield flood_tag(row.device)
-        if (
-            row.metadata
-            or row.device in self._rows[model.Router]
-            or row.key in self._sets_by_vport
-        ):
-            yield device_tag(row.device)
-        yield mac_tag(row.device, row.mac)
-        peer = self.vport(row.peer) if row.peer else None
-        if peer is not None:
-            yield mac_tag(peer.device, row.mac)
-            yield mac_tag(row.device, peer.mac)
-
 
 def _key(row: Any) -> int | str:
     key: int | str = row.key
     return key
-
-
-def _device(row: Any) -> int:
-    if type(row) in _NETWORK_ROWS:
-        return int(row.network)
-    return int(row.device if isinstance(row, model.Vport) else row.router)
-
-
-def _natural(row: Any) -> tuple[int, int]:
-    if isinstance(row, model.MacEntry):
-        return (row.network, row.mac)
-    return (row.router, row.address)
 
 
 def _only_migrates(old: model.Vport | None, new: model.Vport | None) -> bool:
@@ -564,10 +340,3 @@ def _only_migrates(old: model.Vport | None, new: model.Vport | None) -> bool:
     if old is None or new is None or old.migrating_to == new.migrating_to:
         return False
     return replace(old, migrating_to=new.migrating_to) == new
-
-
-def _reindex(index: dict[str, int], old: Any, new: Any, column: str) -> None:
-    if old is not None and index.get(getattr(old, column)) == old.key:
-        del index[getattr(old, column)]
-    if new is not None and getattr(new, column):
-        index[getattr(new, column)] = new.key

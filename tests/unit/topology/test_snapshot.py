@@ -7,7 +7,6 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,29 +33,6 @@ def full() -> Builder:
 # Look-ups.
 
 
-def test_vport_is_found_by_its_interface() -> None:
-    b = cloud()
-    topology = b.topology()
-    vport = topology.vport_by_iface_id("web/vm2")
-
-    assert vport is not None
-    assert vport.key == b.key("web/vm2")
-    apply(topology, replace(vport, iface_id="other"))
-    assert topology.vport_by_iface_id("web/vm2") is None
-    assert topology.vport_by_iface_id("") is None
-
-
-def test_host_is_found_by_its_name() -> None:
-    b = cloud()
-    topology = b.topology()
-    host = topology.host_named("node2")
-
-    assert host is not None
-    assert host.key == b.key("node2")
-    topology.apply([model.Gone(model.Host, host.key)])
-    assert topology.host_named("node2") is None
-
-
 def test_mac_is_where_the_topology_says_before_where_it_was_learned() -> None:
     b = cloud()
     topology = b.topology()
@@ -74,22 +50,6 @@ def test_mac_is_where_the_topology_says_before_where_it_was_learned() -> None:
     assert topology.mac_location(network, 0x02EE) == 0
 
 
-def test_row_of_the_database_replaces_what_was_learned_here() -> None:
-    b = cloud()
-    topology, web, mac = b.topology(), b.key("web"), 0x02DD_0000_0001
-    here = model.MacEntry("local/1", web, mac, b.key("web/vm2"))
-    apply(topology, here)
-    apply(topology, model.MacEntry("uuid", web, mac, b.key("web/vm3")))
-    network = topology.network(web)
-    assert network is not None
-    assert topology.mac_location(network, mac) == b.key("web/vm3")
-
-    touched = apply(topology, here)
-
-    assert tag.mac_tag(web, mac) in touched
-    assert topology.mac_location(network, mac) == b.key("web/vm2")
-
-
 def test_router_knows_its_neighbours_from_the_topology_first() -> None:
     b = cloud()
     topology = b.topology()
@@ -100,34 +60,6 @@ def test_router_knows_its_neighbours_from_the_topology_first() -> None:
 
     assert topology.neighbor_mac(leaving, vm2) == parse_mac("02:00:00:00:00:02")
     assert topology.neighbor_mac(leaving, parse_ip("10.0.1.99")) == 0
-
-
-def test_location_is_where_a_vport_was_seen_else_where_it_is_bound() -> None:
-    b = cloud()
-    topology, vm2 = b.topology(), b.key("web/vm2")
-    apply(topology, model.VportStatus(vm2, b.key("node4"), True))
-    assert topology.location(vm2) == b.key("node4")
-
-    apply(topology, model.VportStatus(vm2, b.key("node4"), False))
-
-    assert topology.location(vm2) == b.key("node2")
-    assert topology.location(999) == 0
-
-
-def test_vport_is_up_where_its_host_says_so_and_lives() -> None:
-    b = cloud()
-    topology, uplink = b.topology(), b.key("provider/uplink1")
-    row = topology.vport(uplink)
-    assert row is not None
-    assert topology.is_up(row)
-    assert not topology.is_up(replace(row, up=False))
-
-    topology.set_dead_hosts(frozenset({b.key("node1")}))
-    assert not topology.is_up(row)
-
-    topology.set_dead_hosts(frozenset())
-    topology.apply([model.Gone(model.VportStatus, uplink)])
-    assert not topology.is_up(row)
 
 
 def test_interested_hosts_are_those_of_the_ingress_set() -> None:
@@ -171,44 +103,6 @@ def test_same_row_again_touches_nothing() -> None:
     assert apply(topology, *b.rows) == set()
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (model.Network, lambda row: tag.device_tag(row.key)),
-        (model.Router, lambda row: tag.device_tag(row.key)),
-        (model.Vport, lambda row: tag.vport_tag(row.key)),
-        (model.VportStatus, lambda row: tag.vport_tag(row.key)),
-        (model.Route, lambda row: tag.device_tag(row.router)),
-        (model.Masquerade, lambda row: tag.device_tag(row.router)),
-        (model.Dnat, lambda row: tag.device_tag(row.router)),
-        (model.FloatingIp, lambda row: tag.device_tag(row.router)),
-        (model.Chain, lambda row: tag.chain_tag(row.key)),
-        (model.Host, lambda row: tag.host_tag(row.key)),
-        (model.MacEntry, lambda row: tag.mac_tag(row.network, row.mac)),
-        (model.Neighbor, lambda row: tag.neighbor_tag(row.router, row.address)),
-        (model.IngressSet, lambda row: tag.interest_tag(min(row.vports))),
-    ],
-)
-def test_deleted_row_touches_its_tag(kind: type, expected: Any) -> None:
-    topology = full().topology()
-    row = next(iter(topology.rows(kind)))
-
-    touched = topology.apply([model.Gone(kind, row.key)])
-
-    assert expected(row) in touched
-    assert topology.row(kind, row.key) is None
-
-
-def test_row_that_moves_to_another_device_touches_both() -> None:
-    b = full()
-    topology = b.topology()
-    route = b.route("tenant", "0.0.0.0/0", via="100.64.0.1")
-
-    touched = apply(topology, replace(route, router=b.key("provider")))
-
-    assert {tag.device_tag(b.key(name)) for name in ("tenant", "provider")} <= touched
-
-
 def test_changed_router_changes_what_networks_around_answer() -> None:
     b = cloud()
     topology, web = b.topology(), b.key("web")
@@ -221,19 +115,6 @@ def test_changed_router_changes_what_networks_around_answer() -> None:
     network = topology.network(web)
     assert network is not None
     assert parse_ip("10.0.1.77") in network.mac_by_ip
-
-
-def test_link_of_a_router_touches_its_mac_on_the_network() -> None:
-    b = cloud()
-    topology, web = b.topology(), b.key("web")
-    link, router = topology.vport(b.key("web/tenant")), b.key("tenant/web")
-    mac = topology.vport(router)
-    assert link is not None
-    assert mac is not None
-    wanted = tag.mac_tag(web, mac.mac)
-
-    assert wanted in topology.apply([model.Gone(model.Vport, link.key)])
-    assert wanted in apply(topology, link)
 
 
 # Everything that can be asked, to compare topologies.
