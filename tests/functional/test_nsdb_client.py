@@ -15,6 +15,7 @@ from midoryu.engine.effect import (
     LearnNeighbor,
     LeaseBlock,
     ReleaseBlock,
+    SetVportReady,
     SetVportStatus,
 )
 from midoryu.engine.event import NsdbDisconnected, TopologyChanged, WriteRefused
@@ -214,6 +215,43 @@ def test_status_of_another_host_is_not_cleared(agent: Agent, other: Agent) -> No
 
     host = _key(agent, model.Host, "node1")
     assert model.VportStatus(vport, host, True) in agent.of(model.VportStatus)
+
+
+def test_a_host_says_that_it_is_ready_and_takes_it_back(
+    agent: Agent, other: Agent
+) -> None:
+    vport, host = _key(agent, model.Vport, "vm1"), _key(agent, model.Host, "node2")
+    other.client.write([SetVportReady(vport, True)])
+    turn_until([agent, other], lambda: agent.of(model.VportReady))
+    ready = agent.of(model.VportReady)
+    assert [(row.vport, row.host) for row in ready] == [(vport, host)]  # type: ignore[union-attr]
+
+    agent.client.write([SetVportReady(vport, False)])
+    other.client.write([SetVportStatus(vport, True, early=True)])
+    turn_until([agent, other], lambda: agent.of(model.VportStatus))
+    early = model.VportStatus(vport, host, True, early=True)
+    assert agent.of(model.VportStatus) == [early]
+    assert agent.of(model.VportReady) == ready
+    other.client.write([SetVportReady(vport, False)])
+    turn_until([agent, other], lambda: not agent.of(model.VportReady))
+
+
+def test_counting_the_writes_of_operators_wakes_no_agent(
+    server: Server, agent: Agent
+) -> None:
+    before = agent.client._idl.change_seqno
+    with server.session() as session:
+
+        def count(_: object) -> bool:
+            cloud = next(iter(session.tables["Cloud"].rows.values()))
+            cloud.revision += 1
+            return True
+
+        assert session.transact(count)
+    server.apply(TOPOLOGY + "hosts: [late]\n")
+    turn_until([agent], lambda: "late" in agent.names(model.Host))
+
+    assert agent.client._idl.change_seqno == before + 1
 
 
 def test_two_agents_never_lease_one_block(agent: Agent, other: Agent) -> None:
