@@ -95,6 +95,19 @@ def test_flows_of_a_connection_hold_its_record_again() -> None:
     assert sorted(entry.returns for entry in entries) == [False, True]
 
 
+def test_a_flow_of_an_earlier_release_makes_way_for_one_without_syns() -> None:
+    old, made, _ = earlier(masquerade=True)
+    assert made.match.fields & field.TCP_SYN
+    values = made.match.values[:-1]
+    formerly = replace(made, match=Match(made.match.fields ^ field.TCP_SYN, values))
+    bench = later(formerly, bench=old, masquerade=True)
+
+    effects = bench.wait(2.1)
+
+    assert [flow.match for flow in installed(effects)] == [made.match]
+    assert [flow.match for flow in removed(effects)] == [formerly.match]
+
+
 def test_a_flow_whose_record_has_not_come_back_stays_as_it_is() -> None:
     _, made, _ = earlier(masquerade=True)
     made = replace(made, note=b"")
