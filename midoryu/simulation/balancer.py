@@ -176,7 +176,6 @@ def enter(walk: Walk, network: NetworkView, vport: Vport) -> Union[Outcome, None
     if walk.hit is not None:
         repeat(walk, device, after_routing=False)
     if before == walk.headers.ip_dst and before in balancing.vips:
-        walk.arrive()
         ended = _answer_or_serve(walk, network, vport)
         if ended is not None:
             return ended

@@ -205,10 +205,10 @@ def _enter(walk: Walk, vport: Vport) -> Union[Vport, Outcome]:
     if ended is not None:
         return ended
     verdict = evaluate(walk, vport.ingress_chain)
+    if verdict is Verdict.ACCEPT:
+        verdict = expect_return(walk, vport.egress_chain, vport.ingress_chain)
     if verdict is not Verdict.ACCEPT:
-        return _filtered(walk, vport, verdict)
-    verdict = expect_return(walk, vport.egress_chain, vport.ingress_chain)
-    if verdict is not Verdict.ACCEPT:
+        walk.arrive()
         return _filtered(walk, vport, verdict)
     if network_view is not None:
         return _switch(walk, network_view, vport)
@@ -257,6 +257,8 @@ def _switch(
     walk: Walk, network_view: NetworkView, vport: Vport
 ) -> Union[Vport, Outcome]:
     """Take a packet through a network, and out of it again."""
+    if network_view.balancing is not None:
+        walk.arrive()
     switched = network.forward(walk, network_view, vport)
     if switched is EVERYWHERE:
         return _flood(walk, network_view, vport)
@@ -275,13 +277,16 @@ def _filtered(walk: Walk, vport: Vport, verdict: Verdict) -> Outcome:
     """End a packet at a chain of the device that it entered by a vport.
 
     A rejected one is answered: by a router itself, and from a network as if the
-    destination had answered.
+    destination had answered. Either knows it as it arrived, before any translation.
     """
     if verdict is not Verdict.REJECT:
         return Drop(Reason.FILTERED)
-    walk.arrive()
-    if walk.world.topology.router(vport.device) is not None:
+    topology = walk.world.topology
+    if topology.router(vport.device) is not None:
         return router.filtered(walk, vport, verdict)
+    view = topology.network(vport.device)
+    if view is not None and view.balancing is None:
+        walk.arrive()
     return turn_back(walk, vport, Reason.REJECTED)
 
 
