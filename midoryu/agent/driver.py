@@ -33,6 +33,7 @@ from midoryu.engine.event import (
     FlowRemoved,
     JournalRead,
     PacketIn,
+    PacketsShed,
     Resolved,
     Tick,
     WriteRefused,
@@ -45,6 +46,7 @@ ENGINE_LOG = logging.getLogger("midoryu.engine")
 # Faults in these concern one packet or one flow; in all others, everything.
 _SMALL: Final = (
     PacketIn,
+    PacketsShed,
     Resolved,
     FlowRemoved,
     FlowRefused,

@@ -21,6 +21,7 @@ from midoryu.engine.event import (
     FlowRefused,
     FlowRemoved,
     PacketIn,
+    PacketsShed,
     SwitchConnected,
     SwitchDisconnected,
 )
@@ -191,6 +192,8 @@ class Switch:
         """Count packet-ins of a port that were left out because too many came."""
         self.counters["packet_ins_shed"] += count
         self.shed_by_ofport[ofport] += count
+        if self._ready:
+            self._deliver(PacketsShed(ofport, count))
 
     def _flow_stats(self, message: bytes) -> None:
         bridge = self._bridge

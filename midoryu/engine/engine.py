@@ -43,6 +43,7 @@ from midoryu.engine.event import (
     KeysChanged,
     NsdbDisconnected,
     PacketIn,
+    PacketsShed,
     Resolved,
     SwitchConnected,
     SwitchDisconnected,
@@ -268,4 +269,5 @@ _LANES: Final[dict[type, Callable[[Core, Any, Effects, float], None]]] = {
     SwitchDisconnected: _switch_disconnected,
     NsdbDisconnected: _nsdb_disconnected,
     WriteRefused: change_lane.write_refused,
+    PacketsShed: shares.shed,
 }

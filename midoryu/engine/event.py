@@ -93,6 +93,16 @@ class WriteRefused:
 
 
 @dataclass(frozen=True, **SLOTS)
+class PacketsShed:
+    """Packet-ins of a port were left out: more came than this host can handle."""
+
+    ofport: int
+    """Where they came in."""
+    count: int
+    """How many."""
+
+
+@dataclass(frozen=True, **SLOTS)
 class FlowRemoved:
     """The switch removed a flow that had asked to be told."""
 
@@ -148,6 +158,7 @@ Event = Union[
     TopologyChanged,
     NsdbDisconnected,
     WriteRefused,
+    PacketsShed,
     FlowRemoved,
     FlowRefused,
     KeysChanged,

@@ -5,6 +5,9 @@ A port is limited while it causes more packet-ins than a rate and another port w
 of them is there: who is alone, or among equals, has all that its meter allows. Behind
 an uplink are many: there it is a destination that may have more than its share.
 
+The rate counts what the agent left out, too: one that cannot keep up has a port send
+less than the limit allows, and lowers the limit until it can.
+
 Where a sample of a port's packets shows that most are for a few addresses, only what is
 for these is limited, and not the port as a whole.
 """
@@ -30,6 +33,10 @@ _SMALL: Final = 4
 # A busy agent takes less than the limit lets through: that is no sign of calm.
 _CALM: Final = 0.25
 CALM_S: Final = 2.0
+# A limit is halved while packets of the port are left out, so often at most, and not
+# before it had this time to show.
+_MAX_HALVED: Final = 4
+_HALVE_S: Final = 0.5
 # Packets of a sample, and how many of one port tell something.
 SAMPLE: Final = 64
 _TELLING: Final = 16
@@ -47,8 +54,14 @@ class Share:
     """Packet-ins up to the last look."""
     own: int = 0
     """Those among them that were no answers."""
+    lost: int = 0
+    """Packet-ins left out since the last look."""
     rate_pps: float = 0.0
-    """Packet-ins per second between the last two looks."""
+    """Packet-ins per second between the last two looks, with those left out."""
+    halved: int = 0
+    """How often its limit was halved."""
+    halved_at: float = 0.0
+    """When that was last, or when the limit began."""
     spoke: float = 0.0
     """When a look last found packet-ins."""
     busy: float = 0.0
@@ -111,7 +124,7 @@ class ShareBook:
             if share is None:
                 share = self.shares[vport] = Share()
             own = count - self.answers[vport]
-            share.rate_pps = max(own - share.own, 0) / span
+            share.rate_pps = (max(own - share.own, 0) + share.lost) / span
             if count != share.total:
                 share.spoke = now
             share.total, share.own = count, own
@@ -124,11 +137,23 @@ class ShareBook:
                 if self._turn(vport, found, now, is_uplink=vport in uplinks):
                     turned.add(vport)
         begun = self.limited - before
+        turned.update(self._halve(now))
         ended = self._end(now)
         if self.limited or any(s.rate_pps > self._limit for s in self.shares.values()):
             self._sample.clear()
             self.wanted = SAMPLE
         return sorted(begun), sorted(turned - begun), ended
+
+    def limit_of(self, vport: int) -> int:
+        """Return what a limited port may send, in packets per second."""
+        share = self.shares.get(vport)
+        return max(self._limit >> (share.halved if share is not None else 0), 1)
+
+    def lose(self, vport: int, count: int) -> None:
+        """Note packet-ins of a vport that were left out."""
+        share = self.shares.get(vport)
+        if share is not None:
+            share.lost += count
 
     def sample(self, ofport: int, frame: bytes) -> None:
         """Note where one packet goes."""
@@ -169,9 +194,22 @@ class ShareBook:
 
     def _limit_one(self, vport: int, now: float) -> None:
         share = self.shares[vport]
-        share.busy = now
+        share.busy = share.halved_at = now
+        share.halved = 0
         share.times += 1
         self.limited.add(vport)
+
+    def _halve(self, now: float) -> list[int]:
+        """Lower the limits of ports that are left out even so."""
+        found = []
+        for vport, share in self.shares.items():
+            lost, share.lost = share.lost, 0
+            if lost and vport in self.limited and now - share.halved_at >= _HALVE_S:
+                share.halved_at = now
+                if share.halved < _MAX_HALVED:
+                    share.halved += 1
+                    found.append(vport)
+        return found
 
     def _turn(
         self, vport: int, found: Counter[int], now: float, *, is_uplink: bool
@@ -197,7 +235,7 @@ class ShareBook:
                 return False
             self._limit_one(vport, now)
         rest_pps = share.rate_pps * rest / count
-        is_whole = not flooded or rest_pps > self._limit
+        is_whole = not flooded or rest_pps > self.limit_of(vport)
         before = (known, vport in self.whole)
         if flooded:
             self.flooded[vport] = flooded
@@ -208,7 +246,7 @@ class ShareBook:
         found = []
         for vport in self.limited:
             share = self.shares[vport]
-            if share.rate_pps >= self._limit * _CALM and (
+            if share.rate_pps >= self.limit_of(vport) * _CALM and (
                 now - share.mixed < PRESENT_S
                 or self._is_beside_small(vport, share.rate_pps, now)
             ):

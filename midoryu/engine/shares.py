@@ -21,6 +21,7 @@ from typing import Final
 from midoryu.engine import standing
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
+from midoryu.engine.event import PacketsShed
 from midoryu.packet import protocol
 from midoryu.packet.protocol import TCP_ACK, TCP_SYN
 from midoryu.simulation.outcome import Simulation
@@ -45,6 +46,13 @@ def look(core: Core, effects: Effects, now: float) -> None:
         _tell(core, vport, "floods no more", effects)
     if begun or turned or ended:
         standing.refresh(core, effects, now)
+
+
+def shed(core: Core, event: PacketsShed, _: Effects, __: float) -> None:
+    """Note that a port sent more than this host can handle."""
+    vport = core.places.vport_by_ofport.get(event.ofport)
+    if vport is not None:
+        core.shares.lose(vport, event.count)
 
 
 def _is_uplink(topology: Topology, key: int) -> bool:

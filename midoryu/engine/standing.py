@@ -75,7 +75,7 @@ def plan_of(core: Core, vport: Vport) -> VportPlan:
     config, l2 = core.config, core.topology.l2
     rate, burst = config.vport_rate_pps, config.vport_burst
     if vport.key in core.shares.whole:
-        rate = min(rate, config.flood_rate_pps)
+        rate = min(rate, core.shares.limit_of(vport.key))
         burst = min(burst, flood_burst(rate))
     policy = l2.policy(vport)
     mirrors = l2.mirrors_of(vport.key)
@@ -85,7 +85,7 @@ def plan_of(core: Core, vport: Vport) -> VportPlan:
         rate_pps=rate,
         burst=burst,
         flooded=core.shares.flooded.get(vport.key, ()),
-        flooded_pps=config.flood_rate_pps,
+        flooded_pps=core.shares.limit_of(vport.key),
         vlan=core.places.tag_by_vport.get(vport.key, 0),
         from_kbps=policy.egress_kbps,
         from_burst_kb=_burst(policy.egress_kbps, policy.egress_burst_kb),

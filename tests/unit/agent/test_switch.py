@@ -13,6 +13,7 @@ from midoryu.engine.event import (
     Event,
     FlowRefused,
     PacketIn,
+    PacketsShed,
     SwitchConnected,
     SwitchDisconnected,
 )
@@ -223,3 +224,13 @@ def test_packets_that_come_at_once_are_delivered_at_once_and_in_order() -> None:
     packets, refused = came
     assert packets == [PacketIn(3, b"a"), PacketIn(3, b"b")]
     assert isinstance(refused, FlowRefused)
+
+
+def test_what_was_left_out_is_counted_and_told_to_the_engine() -> None:
+    switch, _, events = ready_switch()
+
+    switch.shed(3, 5)
+
+    assert events[-1] == PacketsShed(3, 5)
+    assert switch.counters["packet_ins_shed"] == 5
+    assert switch.shed_by_ofport == {3: 5}

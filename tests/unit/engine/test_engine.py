@@ -24,6 +24,7 @@ EVENTS: dict[type, event.Event] = {
         event.TopologyChanged(()),
         event.NsdbDisconnected(),
         event.WriteRefused(None, "no"),
+        event.PacketsShed(11, 3),
         event.FlowRemoved(1, 0, 60, 60.0, 1),
         event.FlowRefused(1, "no"),
         event.KeysChanged((b"k" * 16,)),

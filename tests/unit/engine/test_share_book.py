@@ -197,3 +197,41 @@ def test_nothing_is_sampled_while_nobody_sends_much() -> None:
     hours = Hours()
     hours.window(FLOODER=50, SMALL=3)
     assert hours.book.wanted == 0
+
+
+def test_what_the_agent_left_out_counts_as_well() -> None:
+    hours = Hours()
+    hours.window(FLOODER=1, SMALL=1)
+    hours.book.lose(FLOODER, 350)
+    assert hours.window(FLOODER=50, SMALL=1) == ([FLOODER], [])
+
+
+def test_a_limit_is_halved_while_packets_are_left_out_and_whole_at_the_next_flood() -> (
+    None
+):
+    hours = Hours()
+    hours.window(FLOODER=400, SMALL=3)
+    assert hours.book.limit_of(FLOODER) == 1000
+    limits = []
+    for _ in range(30):
+        hours.book.lose(FLOODER, 50)
+        hours.window(FLOODER=50, SMALL=1)
+        limits.append(hours.book.limit_of(FLOODER))
+    assert limits[0] == 1000
+    assert sorted(set(limits)) == [62, 125, 250, 500, 1000]
+    for _ in range(60):
+        hours.window(SMALL=1)
+    assert hours.book.limited == set()
+    hours.window(FLOODER=400, SMALL=3)
+    assert hours.book.limit_of(FLOODER) == 1000
+
+
+def test_packets_left_out_once_do_not_lower_the_limit_again_and_again() -> None:
+    hours = Hours()
+    hours.window(FLOODER=400, SMALL=3)
+    for _ in range(10):
+        hours.window(FLOODER=60, SMALL=1)
+    hours.book.lose(FLOODER, 50)
+    for _ in range(10):
+        hours.window(FLOODER=60, SMALL=1)
+    assert hours.book.limit_of(FLOODER) == 500

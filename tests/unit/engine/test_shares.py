@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 from midoryu.engine.effect import Effects
+from midoryu.engine.event import PacketsShed
 from midoryu.engine.share_book import CALM_S
 from midoryu.openflow.flow import InstallFlow, RemoveFlow, RemoveMeter, SetMeter
 from midoryu.openflow.pipeline import PRIORITY_FLOODED
@@ -92,6 +93,17 @@ def test_what_floods_one_address_gets_a_meter_of_its_own_and_the_rest_has_the_ol
     gone = [mod for effects in calm for mod in effects.flow_mods]
     assert RemoveFlow(flow) in gone
     assert RemoveMeter(own.meter) in gone
+
+
+def test_a_host_that_cannot_keep_up_lowers_the_meter_further() -> None:
+    host = Host()
+    host.flood(0.15)
+    done = []
+    for _ in range(8):
+        host.now += 0.1
+        done.append(host.do(PacketsShed(OFPORTS["web/vm1"], 100)))
+    assert SetMeter(OFPORTS["web/vm1"], LIMIT // 2, LIMIT // 20) in meters(done)
+    host.do(PacketsShed(99, 1))  # nobody's
 
 
 def test_later_changes_of_the_topology_keep_the_lower_meter() -> None:
