@@ -14,8 +14,9 @@ Source: octavia-lib, provider driver guide; ovn-octavia-provider for what is ref
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Callable, NoReturn, Union
 
 from octavia_lib.api.drivers import driver_lib, exceptions, provider_base
@@ -41,9 +42,7 @@ class MidoryuProviderDriver(provider_base.ProviderDriver):
     def __init__(self) -> None:
         """Prepare; the first call connects."""
         super().__init__()
-        self._store = make_store()
-        self._store.start()
-        self._reporter = Reporter(make_library)
+        self._store, self._reporter = _of_process(os.getpid())
 
     # Load balancers.
 
@@ -282,6 +281,14 @@ def _put(
     if changes:
         write(transaction, tables, index, changes=changes, wanted=wanted)
     return bool(changes)
+
+
+@lru_cache(maxsize=1)
+def _of_process(pid: int) -> tuple[Store, Reporter]:
+    """Return what a process has once: Octavia makes a driver for each request."""
+    store = make_store()
+    store.start()
+    return store, Reporter(make_library)
 
 
 def make_store() -> Store:

@@ -276,6 +276,19 @@ def test_what_packets_cannot_do_is_refused(
         cluster.driver.listener_create(listener)
 
 
+def test_a_driver_for_each_request_costs_no_connection(cluster: Cluster) -> None:
+    before = threading.active_count()
+    drivers = [MidoryuProviderDriver() for _ in range(5)]
+
+    assert threading.active_count() == before
+    new = models.LoadBalancer(
+        loadbalancer_id=cluster.balancer.loadbalancer_id, name="renamed"
+    )
+    for driver in drivers:
+        driver.loadbalancer_update(cluster.balancer, new)
+    assert threading.active_count() == before
+
+
 def test_l7_policies_are_refused(cluster: Cluster) -> None:
     with pytest.raises(exceptions.UnsupportedOptionError):
         cluster.driver.l7policy_create(models.L7Policy(l7policy_id=new_id()))
