@@ -176,8 +176,10 @@ def resume(core: Core, parked: Parked, effects: Effects, now: float) -> None:
         core.counters["waiting packets lost their vport"] += 1
         return
     packet = parked.packet or _decode(parked.event)
-    late = now >= parked.deadline and not isinstance(parked.wanted, StateWanted)
-    again = Again.LAST if late else Again.RESUMED
+    again = Again.RESUMED
+    if not isinstance(parked.wanted, StateWanted):
+        # What lay behind is seen only now: it may be for peers to know.
+        again = Again.LAST if now >= parked.deadline else Again.FIRST
     _run(core, parked.event, packet, vport, effects=effects, now=now, again=again)
 
 
