@@ -65,8 +65,10 @@ def test_connections_cost_their_host_one_packet_in_and_gateways_none(
     grown = {host: added(before[host], counters(lab, host)) for host in before}
     assert grown["node2"]["connections made"] == CONNECTIONS
     assert grown["node2"].get("packet-ins handed on by gateways", 0) == 0
-    # A packet on the heels of the first may come before the switch knows the flow.
-    assert grown["node2"]["packet-ins"] < CONNECTIONS * 2
+    # A datagram on the heels of the first may meet what the switch cached of that; no
+    # segment meets what it cached of a SYN (but a SYN may be sent again).
+    most = CONNECTIONS + 1 if protocol == "tcp" else CONNECTIONS * 2 - 1
+    assert grown["node2"]["packet-ins"] <= most
     for host in GATEWAYS:
         assert grown[host].get("packet-ins", 0) == 0, grown[host]
 
