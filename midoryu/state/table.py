@@ -1,78 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of connection records: found by key, aged by phase, bounded.
 
-`nat` keeps the ports of the same connections; the engine calls both.
+`key_index` finds them, `nat` keeps the ports of the same connections.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from midoryu.compat import SLOTS
 from midoryu.state.connection import (
     Connection,
-    Direction,
     FourTuple,
     Phase,
     StateKey,
     Translation,
-    TranslationKind,
-    direction_of,
-    reverse,
     state_keys,
-    translate,
 )
+from midoryu.state.key_index import Hit as Hit
+from midoryu.state.key_index import KeyIndex
+from midoryu.state.key_index import TableCounters as TableCounters
 from midoryu.state.lifetime import DEFAULT_LIFETIMES_S, UNREPLIED
 from midoryu.state.unreplied import Unreplied
 from midoryu.state.watched import Watched, Way
 
-# Bits of a hash that count: longer integers take 16 bytes more.
-_CODE: Final = (1 << 60) - 1
 # Records are aged in steps of this many seconds: an expiry is late by one at most.
 _STEP_S: Final = 1.0
-# Two records of one client's tuple, used this far apart, are not of one connection.
-_REUSE_S: Final = 1.0
 # A small table is no reason to take a vport's records from it.
 _MIN_SHARE: Final = 1024
 # Numbers remembered for sharing; a flood of made-up addresses must not fill memory.
 _MAX_INTERNED: Final = 262_144
-# Keys with a hash that another key has. Addresses with one hash are easy to make, and
-# looking among them is slow, so there are few; a key too many is not found.
-_MAX_EXACT: Final = 256
 # Some milliseconds' work, with the flows and ports that go with the records.
 EXPIRE_AT_ONCE: Final = 256
 
 
-class Hit(NamedTuple):
-    """A record found, and which way the packet goes that found it."""
-
-    connection: Connection
-    direction: Direction
-
-
-@dataclass(**SLOTS)
-class TableCounters:
-    """What the table had to decide."""
-
-    conflicts: int = 0
-    """Keys claimed by two records."""
-    collisions: int = 0
-    """Keys not taken because too many different ones have one hash."""
-    refused: int = 0
-    """Records not taken because the table was full of established ones."""
-    evicted: int = 0
-    """Unreplied records dropped to make room."""
-    over_share: int = 0
-    """Of these, the ones whose vport had more than its share."""
-    expired: int = 0
-    """Records that reached the end of their lifetime."""
-
-
-class ConnectionTable:
+class ConnectionTable(KeyIndex):
     """All connections that this host knows, its own and imported ones.
 
     Expiry is a timer wheel: a record waits in the bucket of the second when it would
@@ -93,17 +57,9 @@ class ConnectionTable:
         lifetimes_s: Sequence[float] = DEFAULT_LIFETIMES_S,
         max_unreplied_per_vport: int = 0,
     ) -> None:
-        self.counters = TableCounters()
+        super().__init__()
         self._max = max_connections
         self._lifetimes_s = tuple(lifetimes_s)
-        # Code of a key's ends -> record, for all devices that see these ends: half as
-        # many places as keys, and a number takes a third of what a key does.
-        self._index: dict[int, Connection] = {}
-        # Code of a key -> record, where the place of its ends is another record's:
-        # addresses that two tenants have, and keys that were won.
-        self._narrow: dict[int, Connection] = {}
-        # Where that place is another key's, too.
-        self._exact: dict[StateKey, Connection] = {}
         self._interned: dict[int, int] = {}
         self._records: dict[int, Connection] = {}
         self._holds: dict[int, int] = {}
@@ -113,8 +69,6 @@ class ConnectionTable:
         self._share = max_unreplied_per_vport or max(max_connections // 4, _MIN_SHARE)
         self._unreplied = Unreplied(self._is_unreplied)
         self._evicted: list[Connection] = []
-        self.targets: dict[int, int] = {}
-        """Address that records translate destinations to -> how many records do."""
         self._watched = Watched()
 
     def __len__(self) -> int:
@@ -128,19 +82,6 @@ class ConnectionTable:
     def get(self, connection_id: int) -> Connection | None:
         """Find a record by its id."""
         return self._records.get(connection_id)
-
-    def find(self, key: StateKey) -> Hit | None:
-        """Find the record that a packet belongs to, by what one device sees of it."""
-        if self._narrow or self._exact:
-            hit = self._find_apart(key)
-            if hit is not None:
-                return hit
-        connection = self._index.get(hash(key[1:]) & _CODE)
-        if connection is not None:
-            direction = direction_of(connection, key)
-            if direction is not None:
-                return Hit(connection, direction)
-        return None
 
     def admit(self, now: float) -> bool:
         """Tell whether a new connection may be made.
@@ -189,15 +130,6 @@ class ConnectionTable:
     def has_room(self) -> bool:
         """Whether a record more would drop none."""
         return len(self._records) < self._max
-
-    def may_find(self, code: int) -> bool:
-        """Tell whether a key of these ends may lead to a record.
-
-        Args:
-            code: low 60 bits of the hash of a key without its device; only where the
-                table is plain.
-        """
-        return code in self._index
 
     def share(self, ends: FourTuple) -> FourTuple:
         """Return the same ends, made of numbers that other records have as well."""
@@ -347,90 +279,6 @@ class ConnectionTable:
             self._enter_unreplied(connection)
         self._queue(connection)
 
-    def _claim(self, connection: Connection, keys: Iterable[StateKey]) -> None:
-        for one in connection.translations:
-            if one.kind is TranslationKind.DESTINATION:
-                self.targets[one.address] = self.targets.get(one.address, 0) + 1
-        index = self._index
-        for key in keys:
-            code = hash(key[1:]) & _CODE
-            other = index.get(code)
-            if other is None and not self._narrow and not self._exact:
-                index[code] = connection
-                continue
-            hit = self.find(key)
-            if hit is None and other is None:
-                index[code] = connection
-            elif hit is None or (
-                hit.connection is not connection
-                and self._wins(connection, hit.connection, key)
-            ):
-                self._claim_apart(connection, key)
-
-    def _claim_apart(self, connection: Connection, key: StateKey) -> None:
-        """Claim a key whose ends lead to another record.
-
-        That its own place is taken as well happens by chance never, by a hostile VM
-        often.
-        """
-        code = hash(key) & _CODE
-        other = self._narrow.get(code)
-        if other is None or direction_of(other, key) is not None:
-            self._narrow[code] = connection
-        elif key not in self._exact and len(self._exact) >= _MAX_EXACT:
-            self.counters.collisions += 1
-        else:
-            self._exact[key] = connection
-
-    def _wins(self, connection: Connection, other: Connection, key: StateKey) -> bool:
-        """Decide which of two records has a key that both claim.
-
-        A reply that overtook the record of its connection was taken for the beginning
-        of another one: the record that expected it has the key. A client that uses its
-        port again is known by the translation that it has now, and a translation by the
-        client that has it now: the record in use later has the key. Where each is the
-        other's reply, and in all other cases, the lower id has it.
-        """
-        if connection.id == other.id:
-            return True
-        self.counters.conflicts += 1
-        mine, others = direction_of(connection, key), direction_of(other, key)
-        if mine is not others and not _mirror(connection, other):
-            return mine is Direction.RETURN
-        pause_s = connection.last_used - other.last_used
-        if abs(pause_s) >= _REUSE_S and _ends(connection) != _ends(other):
-            return pause_s > 0
-        return connection.id < other.id
-
-    def _drop_keys(self, connection: Connection) -> tuple[StateKey, ...]:
-        for _, kind, address, _ in connection.translations:
-            if kind is TranslationKind.DESTINATION:
-                self.targets[address] -= 1
-                if not self.targets[address]:
-                    del self.targets[address]
-        keys = tuple(key for key, _ in state_keys(connection))
-        for key in keys:
-            code = hash(key[1:]) & _CODE
-            if self._index.get(code) is connection:
-                del self._index[code]
-            code = hash(key) & _CODE
-            if self._narrow and self._narrow.get(code) is connection:
-                del self._narrow[code]
-            if self._exact and self._exact.get(key) is connection:
-                del self._exact[key]
-        return keys
-
-    def _find_apart(self, key: StateKey) -> Hit | None:
-        for connection in (
-            self._narrow.get(hash(key) & _CODE),
-            self._exact.get(key),
-        ):
-            if connection is not None:
-                direction = direction_of(connection, key)
-                if direction is not None:
-                    return Hit(connection, direction)
-        return None
-
     def _intern(self, connection: Connection) -> None:
         """Let equal numbers of different records be one object (saves a third)."""
         connection.original = self.share(connection.original)
@@ -511,24 +359,3 @@ class ConnectionTable:
     ) -> Iterator[Way]:
         """Yield how packets of a watched vport's records look (`Watched.ways`)."""
         return self._watched.ways(vport, self._records, ip_proto, block)
-
-
-def _mirror(one: Connection, other: Connection) -> bool:
-    """Tell whether each of two connections looks like the return of the other."""
-    return (
-        reverse(_final(one)) == other.original
-        and reverse(_final(other)) == one.original
-    )
-
-
-def _ends(connection: Connection) -> tuple[FourTuple, FourTuple]:
-    """Return how a connection looks at both ends."""
-    return connection.original, _final(connection)
-
-
-def _final(connection: Connection) -> FourTuple:
-    """Return the tuple of forward packets as they leave."""
-    tuple4 = connection.original
-    for translation in connection.translations:
-        tuple4 = translate(tuple4, translation)
-    return tuple4
