@@ -21,6 +21,7 @@ from midoryu.simulation import advertise
 from midoryu.simulation.outcome import Emission
 from midoryu.topology.model import Change, Put, Subnet, Vport
 from midoryu.topology.rendezvous import mix
+from midoryu.topology.segment import stands_back
 from midoryu.topology.service_view import ServiceView
 
 # RFC 4861, section 10: the first few come sooner.
@@ -59,14 +60,16 @@ def step(core: Core, now: float) -> tuple[Emission, ...]:
             continue
         vport = core.topology.vport(key)
         services = _services(core, vport) if vport is not None else None
-        if services is None:
+        if services is None or vport is None:
+            continue
+        wait_s = _interval_s(core, services, key, due.sent)
+        core.advertise_at[key] = Due(now + wait_s, due.sent + 1)
+        if stands_back(core.topology, vport):
             continue
         frames = advertise.frames(
             services, mac_dst=multicast_mac(ALL_NODES), ip_dst=ALL_NODES
         )
         found.extend(Emission(key, frame) for frame in frames)
-        wait_s = _interval_s(core, services, key, due.sent)
-        core.advertise_at[key] = Due(now + wait_s, due.sent + 1)
     core.counters["router advertisements"] += len(found)
     return tuple(found)
 
@@ -102,7 +105,9 @@ def cease(core: Core, told: Mapping[int, Told]) -> tuple[Emission, ...]:
         frames = [frame(one, mac_dst=mac_dst, ip_dst=ALL_NODES) for one in farewells]
         for key in core.places.ofport_by_vport if frames else ():
             vport = core.topology.vport(key)
-            if vport is not None and vport.device == network and not vport.metadata:
+            if vport is None or vport.device != network or vport.metadata:
+                continue
+            if not stands_back(core.topology, vport):
                 found.extend(Emission(key, one) for one in frames)
     return tuple(found)
 

@@ -20,6 +20,7 @@ from midoryu.packet.address import is_v4
 from midoryu.simulation.outcome import GroupSeen
 from midoryu.topology.l2 import ROUTERS, MulticastMember
 from midoryu.topology.model import Gone, Put
+from midoryu.topology.segment import stands_back
 from midoryu.translation.flows import to_local
 
 # RFC 3376, section 8.6 and 8.7: the first queries come soon after one another.
@@ -126,7 +127,7 @@ def _forget(core: Core, place: Place, effects: Effects, now: float) -> None:
 def _query(core: Core, vport: int, effects: Effects, group: int = 0) -> None:
     ofport = core.places.ofport_by_vport.get(vport)
     row = core.topology.vport(vport)
-    if ofport is None or row is None:
+    if ofport is None or row is None or stands_back(core.topology, row):
         return
     actions = to_local(vport, ofport, core.places, 0)
     source = _QUERIER_MAC | row.device

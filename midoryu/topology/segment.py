@@ -66,3 +66,10 @@ def designated(topology: Topology, ways: tuple[int, ...]) -> int:
     Every host that knows the same rows finds the same one.
     """
     return next(iter(living(topology, ways)), 0)
+
+
+def stands_back(topology: Topology, vport: model.Vport) -> bool:
+    """Tell whether another way to its segment speaks in a vport's place."""
+    network = topology.network(vport.device) if is_way(vport) else None
+    ways = network.segments.get(vport.key, ()) if network is not None else ()
+    return bool(ways) and designated(topology, ways) != vport.key

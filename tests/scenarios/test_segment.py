@@ -7,16 +7,18 @@ Inside, network web has a VM at each of three hosts and a router r to network fa
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from midoryu.packet import build
-from midoryu.packet.address import is_v4, parse_ip, parse_mac
+from midoryu.packet.address import is_v4, parse_ip, parse_mac, parse_prefix
 from midoryu.packet.codec import decode
 from midoryu.simulation.neighbor import asked_address
 from midoryu.topology import model
+from midoryu.topology.service import Advertising, RaMode
 from tests.helpers import frames
 from tests.helpers.builder import Builder
 from tests.helpers.fabric import Delivery, Fabric
@@ -248,6 +250,26 @@ def test_the_routers_answer_to_a_question_from_outside_comes_once(family: int) -
     assert outside.ways_out() == ["out web/up1"]
 
 
+def test_what_hosts_say_by_themselves_leaves_by_one_way() -> None:
+    b = cloud()
+    b.network("web", multicast_snooping=True)
+    prefix = parse_prefix("fd00:1::/64")
+    gateway, slaac = parse_ip(ROUTER[6]), Advertising(RaMode.SLAAC)
+    b.put(model.Subnet("s", b.key("web"), prefix, gateway=gateway, advertising=slaac))
+    outside = Outside(b)
+    outside.advance(20.0)
+    # Advertisements, and questions for groups of both families.
+    assert len(outside.ways_out()) >= 3
+    assert set(outside.ways_out()) == {"out web/up1"}
+    assert Counter(one.frame for one in outside.inside if one.vport == "web/vm1")
+    assert outside.fabric.inspect("node2", "stats")["counters"].get("copy", 0) > 0
+
+    outside.fabric.stop("node1")
+    outside.cut.add("web/up1")
+    outside.advance(200.0)
+    assert set(outside.ways_out()) == {"out web/up2"}
+
+
 def test_another_way_takes_over_when_an_interface_goes() -> None:
     outside = Outside(cloud())
     b, fabric = outside.fabric.builder, outside.fabric
@@ -277,7 +299,7 @@ def test_another_way_takes_over_when_a_host_dies() -> None:
     outside.station(broadcast(0xC8))
     outside.fabric.stop("node1")
     outside.cut.add("web/up1")
-    outside.advance(1.0)
+    outside.advance(2.5)
     outside.vm("web/vm3", to_station(4, 3))
     assert outside.ways_out() == ["out web/up2"]
     outside.vm("web/vm3", broadcast(3))

@@ -80,5 +80,5 @@ def test_a_host_that_dies_is_taken_over_for_without_a_database() -> None:
     fabric = Fabric(b)
     fabric.advance(1.0)
     fabric.stop("node1")
-    told = fabric.advance(1.0)
+    told = fabric.advance(2.5)
     assert len([one for one in told if one.vport == "web/up2"]) == 5

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from midoryu.topology import model
-from midoryu.topology.segment import designated, living, segments_of
+from midoryu.topology.segment import designated, living, segments_of, stands_back
 from midoryu.topology.tag import device_tag
 from tests.helpers.builder import Builder
 
@@ -98,3 +98,15 @@ def test_what_is_behind_a_dead_way_is_behind_its_fellow() -> None:
     assert topology.mac_location(view, 0x02_00_00_00_00_99) == second
     topology.set_dead_hosts(frozenset({b.key("node1"), b.key("node2")}))
     assert topology.mac_location(view, 0x02_00_00_00_00_99) == 0
+
+
+def test_all_but_the_designated_way_stand_back() -> None:
+    b = world()
+    b.ingress_set("outside", "web/up1", "web/up2")
+    topology = b.topology()
+    backs = {
+        vport.name
+        for vport in topology.vports_of(b.key("web"))
+        if stands_back(topology, vport)
+    }
+    assert backs == {"up2"}
