@@ -127,7 +127,7 @@ class Engine:
         received, known = state_lane.receive(core, frame, effects, now)
         if received.sender and received.refusal is None:
             gateways.heard(core, received.sender, effects, now)
-        core.paths.heard(received.echoed, now)
+        paths.heard(core, received.echoed, now)
         core.held.release(received.confirmed, effects)
         for query in received.queries:
             questions.answer(core, received.sender, query, effects, now)

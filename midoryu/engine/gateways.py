@@ -4,8 +4,11 @@
 Hosts that share an ingress set beat each other through the state port. Who falls
 silent is dead: its vports count as down, flows through it are computed anew with the
 same records, and every other host is told. No database is on that way.
-`replication.liveness` measures the silence; the engine's tick calls `step`. What they
-say is believed as long as they can be reached themselves (`paths`).
+
+Who is late is asked for an echo at once and often: packets get lost, and an agent may
+be busy. Its switch answers for it, but for no longer than a second. What a gateway says
+of others is believed as long as it can be reached itself (`paths`).
+`replication.liveness` measures the silence; the engine's tick calls `step`.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ def step(core: Core, effects: Effects, now: float) -> tuple[Emission, ...]:
     if changes.beat:
         beats = core.replicator.beat(core.liveness.watched, now)
         state_lane.send(core, beats, effects)
+    paths.ask(core, changes.suspects, effects, now)
     notices = [Notice(host, False) for host in changes.died]
     notices += [Notice(host, True) for host in changes.revived]
     if core.liveness.dead and now >= core.repeat_deaths_at:

@@ -13,6 +13,7 @@ counts for this host alone, and nobody is told.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 from midoryu.engine import state_lane
@@ -51,15 +52,26 @@ def step(core: Core, effects: Effects, now: float) -> bool:
         core.paths_at = now + _LOOK_S
         core.paths.watch(_wanted(core), now)
     changes = core.paths.tick(now)
-    if changes.beat:
-        asked = core.replicator.echoes.ask(core.paths.watched)
-        state_lane.send(core, asked, effects)
+    asked = core.paths.watched if changes.beat else frozenset(changes.suspects)
+    ask(core, asked, effects, now)
     for host in changes.died:
         effects.log.append((_WARNING, f"the way to host {_name(core, host)} is lost"))
         core.counters["ways to gateways lost"] += 1
     for host in changes.revived:
         effects.log.append((_WARNING, f"the way to host {_name(core, host)} is back"))
     return core.paths.dead != before or bool(changes.revived)
+
+
+def ask(core: Core, hosts: Collection[int], effects: Effects, now: float) -> None:
+    """Ask the switches of hosts for an echo."""
+    if hosts and core.replicator is not None:
+        state_lane.send(core, core.replicator.echoes.ask(hosts, now), effects)
+
+
+def heard(core: Core, host: int, now: float) -> None:
+    """Note an echo."""
+    core.paths.heard(host, now)
+    core.liveness.vouch(host, now)
 
 
 def _wanted(core: Core) -> set[int]:

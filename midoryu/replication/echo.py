@@ -8,6 +8,7 @@ its own words. `session` asks; `liveness` judges.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -30,9 +31,9 @@ _CAME_BACK: Final = ECHOED_MAC.to_bytes(_MAC_BYTES, "big")
 _USUAL: Final = ETHERNET[:_MAC_BYTES]
 # Of the receiver's host key: the third word of the payload.
 _RECEIVER: Final = slice(HEADERS_BYTES + 8, HEADERS_BYTES + 12)
-# What came back later than so many further questions is no news.
-_FRESH: Final = 8
-_SERIAL: Final = 1 << 32
+# What comes back later than that is no news.
+_FRESH_S: Final = 0.5
+_LAST: Final = (1 << 32) - 1
 
 
 class Echoes:
@@ -49,10 +50,13 @@ class Echoes:
         self._speaker = speaker
         self._signer = signer
         self._number = 0
+        self._asked: deque[tuple[int, float]] = deque()
 
-    def ask(self, peers: Iterable[int]) -> list[Datagram]:
+    def ask(self, peers: Iterable[int], now: float) -> list[Datagram]:
         """Ask the switches of peers, to send now."""
-        self._number = self._number % (_SERIAL - 1) + 1
+        self._number = self._number % _LAST + 1
+        self._asked.append((self._number, now))
+        self._forget(now)
         epoch = self._speaker.epoch
         datagrams = []
         for peer in sorted(peers):
@@ -77,7 +81,12 @@ class Echoes:
         header = decode(usual, peer, self._signer, now).header
         if header.sender != self._host:
             raise StatePacketError(Refusal.RECEIVER, f"an echo of host {header.sender}")
-        age = (self._number - header.sequence) % _SERIAL
-        if header.epoch != self._speaker.epoch or age >= _FRESH:
+        self._forget(now)
+        is_fresh = any(number == header.sequence for number, _ in self._asked)
+        if header.epoch != self._speaker.epoch or not is_fresh:
             raise StatePacketError(Refusal.DUPLICATE, f"echo {header.sequence}")
         return peer
+
+    def _forget(self, now: float) -> None:
+        while self._asked and now - self._asked[0][1] > _FRESH_S:
+            self._asked.popleft()

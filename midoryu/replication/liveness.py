@@ -16,6 +16,12 @@ DEFAULT_MULTIPLIER: Final = 3
 # How long the silence of a peer is nothing that was never heard.
 _GRACE_S: Final = 1.0
 
+# A peer is late after so many intervals; then it is asked at this pace.
+_PATIENCE: Final = 1.5
+_ASK_S: Final = 0.01
+# For so long a switch may answer for an agent that is silent.
+_AGENT_S: Final = 1.0
+
 
 class Changes(NamedTuple):
     """What one tick found out."""
@@ -26,6 +32,8 @@ class Changes(NamedTuple):
     """Host keys that have been silent for too long."""
     revived: tuple[int, ...]
     """Host keys that were dead and have been heard again."""
+    suspects: tuple[int, ...] = ()
+    """Host keys that are late: to be asked at once, for packets may get lost."""
 
 
 class Liveness:
@@ -46,10 +54,13 @@ class Liveness:
         self._interval_s = interval_s
         self._limit_s = interval_s * multiplier
         self._grace_s = grace_s
+        self._patience_s = _PATIENCE * interval_s
         self._heard: dict[int, float] = {}
         self._dead: set[int] = set()
         self._revived: set[int] = set()
+        self._spoke: dict[int, float] = {}
         self._next_beat = 0.0
+        self._next_ask = 0.0
 
     @property
     def watched(self) -> frozenset[int]:
@@ -66,6 +77,7 @@ class Liveness:
         wanted = set(hosts)
         for host in self._heard.keys() - wanted:
             del self._heard[host]
+            self._spoke.pop(host, None)
             self._dead.discard(host)
             self._revived.discard(host)
         for host in wanted - self._heard.keys():
@@ -76,11 +88,17 @@ class Liveness:
         if host not in self._heard:
             return False
         self._heard[host] = max(self._heard[host], now)
+        self._spoke[host] = now
         if host not in self._dead:
             return False
         self._dead.discard(host)
         self._revived.add(host)
         return True
+
+    def vouch(self, host: int, now: float) -> None:
+        """Note that the switch of a peer answered: its agent gets some time more."""
+        if host in self._heard and now - self._spoke.get(host, 0.0) < _AGENT_S:
+            self._heard[host] = max(self._heard[host], now)
 
     def tick(self, now: float) -> Changes:
         """Say whether to beat, and who died or came back since the last tick.
@@ -107,11 +125,25 @@ class Liveness:
         self._dead.update(died)
         revived = tuple(self._revived)
         self._revived.clear()
-        return Changes(beat, died, revived)
+        return Changes(beat, died, revived, self._suspects(now))
+
+    def _suspects(self, now: float) -> tuple[int, ...]:
+        if now < self._next_ask:
+            return ()
+        late = [
+            host
+            for host, instant in self._heard.items()
+            if host not in self._dead and now >= instant + self._patience_s
+        ]
+        if late:
+            self._next_ask = now + _ASK_S
+        return tuple(late)
 
     def deadline(self) -> float | None:
         """Return the instant when `tick` has something to do, None for never."""
         if not self._heard:
             return None
         living = (at for host, at in self._heard.items() if host not in self._dead)
-        return min(self._next_beat, min(living, default=math.inf) + self._limit_s)
+        first = min(living, default=math.inf)
+        ask_at = max(first + self._patience_s, self._next_ask)
+        return min(self._next_beat, first + self._limit_s, ask_at)

@@ -195,7 +195,8 @@ def test_an_agent_that_restarted_watches_its_fellow_gateways_again() -> None:
     fabric.advance(3.0)
     fabric.send("web/vm2", from_vm(fabric.builder, 2))
     fabric.stop("node1")
-    fabric.advance(1.0)
+    # Its switch answers for it for a second.
+    fabric.advance(1.5)
     stats = fabric.inspect("node4", "stats")
     assert stats["counters"]["hosts fallen silent"] == 1
 

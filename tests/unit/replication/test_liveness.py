@@ -76,9 +76,38 @@ def test_the_silence_of_a_peer_is_judged_at_its_instant_and_not_a_beat_later() -
     liveness = Liveness(0.1, 3)
     liveness.watch([2], 100.0)
     liveness.heard(2, 102.05)
-    liveness.tick(102.28)
-    assert liveness.deadline() == 102.05 + 0.1 * 3
+    assert liveness.tick(102.28).suspects == (2,)
+    assert liveness.tick(102.285).suspects == ()
     assert liveness.tick(102.34).died == ()
+    assert liveness.deadline() == 102.05 + 0.1 * 3
     assert liveness.tick(102.05 + 0.1 * 3).died == (2,)
     # Who is dead already is not waited for.
     assert liveness.deadline() == 102.28 + 0.1
+
+
+def test_who_is_late_is_asked_often_until_heard() -> None:
+    liveness = Liveness(0.1, 3)
+    liveness.watch([2, 3], 100.0)
+    run(liveness, 100.0, 2.0, 2, 3)
+    liveness.heard(2, 102.0)
+    liveness.heard(3, 102.1)
+    assert liveness.tick(102.1).suspects == ()
+    assert liveness.deadline() == 102.0 + 0.1 * 1.5
+    assert liveness.tick(102.16).suspects == (2,)
+    liveness.heard(2, 102.17)
+    assert liveness.tick(102.18).suspects == ()
+
+
+def test_a_switch_answers_for_a_silent_agent_for_a_second() -> None:
+    liveness = Liveness(0.1, 3)
+    liveness.watch([2], 100.0)
+    run(liveness, 100.0, 2.0, 2)
+    died: list[int] = []
+    step = 0
+    while not died:
+        now = 102.0 + step * 0.05
+        liveness.vouch(2, now)
+        died += liveness.tick(now).died
+        step += 1
+    assert 103.1 < now < 103.4
+    assert not liveness.heard(9, now)
