@@ -12,6 +12,7 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     core, flow_index, waiting   what the lanes work on
     fragments                   datagrams whose fragments are under way
     balancing                   load balancers: affinity, connections that end
+    unsaid                      what devices say, waiting for a next hop
     health, probe               load balancers: who looks at members, and how
     port_blocks, returning      answers to masqueraded connections, past the gateways
     standing                    flows for vports, floods and mirrors

@@ -24,6 +24,7 @@ from midoryu.engine.held import HeldPackets
 from midoryu.engine.minded import Snooping
 from midoryu.engine.refusal_book import RefusalBook
 from midoryu.engine.share_book import ShareBook
+from midoryu.engine.unsaid import Unsaid
 from midoryu.engine.unsolicited import UnsolicitedSyns
 from midoryu.engine.waiting import WaitingRoom
 from midoryu.openflow import pipeline
@@ -116,6 +117,8 @@ class Core:
         self.switch_connected = False
         self.interfaces: dict[str, int] = {}
         """iface-id -> ofport, as the bridge has them."""
+        self.unsaid = Unsaid()
+        """What devices say once they know their next hop."""
         self.asked: dict[Wanted, float] = {}
         """When what packets wait for was asked for last."""
         self.orphans: dict[Match, Flow] = {}

@@ -168,7 +168,7 @@ def waiting_for(core: Core, router: int, address: int) -> list[NeighborWanted]:
     """List what waits for a router's neighbour, by whichever vport."""
     return [
         wanted
-        for wanted in core.waiting.wanted()
+        for wanted in dict.fromkeys((*core.waiting.wanted(), *core.unsaid.wanted()))
         if isinstance(wanted, NeighborWanted)
         and (router, address) == (wanted.router, wanted.address)
     ]

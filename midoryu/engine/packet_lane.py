@@ -206,6 +206,9 @@ def resume_all(core: Core, wanted: Wanted, effects: Effects, now: float) -> None
     core.asked.pop(wanted, None)
     for parked in core.waiting.take(wanted):
         resume(core, parked, effects, now)
+    if isinstance(wanted, NeighborWanted):
+        for emission in core.unsaid.take(wanted, now):
+            emit(core, emission, effects, now)
 
 
 def _run(
@@ -387,6 +390,13 @@ def emit(
     """Send what a virtual device says, wherever it leaves the overlay."""
     simulation = simulate_emission(emission, core.world)
     _learn(core, simulation, effects, now)
+    if isinstance(simulation.outcome, Blocked):
+        wanted = simulation.outcome.wanted
+        if isinstance(wanted, NeighborWanted) and core.unsaid.wait(
+            wanted, emission, now
+        ):
+            ask(core, wanted, effects, now)
+        return
     vports = translation.vports_of(simulation.outcome)
     outputs = translation.outputs(vports, core.places, pipeline.PORT_CONTROLLER)
     if outputs.actions:
