@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from midoryu.lab import process
+from midoryu.lab import process, wire
 from midoryu.lab.error import LabError
 from midoryu.lab.host import HostNode
 from midoryu.lab.shell import run
@@ -261,6 +261,42 @@ def join_then_die(survival: Survival) -> None:
     survival.upstream_sends_to("node4")
 
 
+def deaf_gateway(survival: Survival, open_new: Opener) -> str:
+    """Let nothing reach gateway node1 for a while; what it sends arrives.
+
+    It hears none of its fellows, and tells everybody that they are dead.
+    """
+    lab, host = survival.lab, survival.lab.host("node1").host
+    wire.deafen(lab.store, host)
+    try:
+        survival.upstream_sends_to("node4")
+        time.sleep(2.0)
+        opened = open_new(survival, 10, "deaf")
+    finally:
+        wire.undeafen(lab.store, host)
+    time.sleep(2.0)
+    survival.upstream_sends_to("node1")
+    return f"{opened}/10 new connections"
+
+
+def address_changes(survival: Survival, open_new: Opener) -> str:
+    """Give masquerade another address in mid-connection, and then the first one again.
+
+    Raises:
+        LabError: the topology file is not the one that is known.
+    """
+    first, second = "203.0.113.10, port", "203.0.113.11, port"
+    opened = 0
+    for before, after in ((first, second), (second, first)):
+        _rewrite(survival, before, after)
+        time.sleep(1.0)
+        opened += open_new(survival, 5, after)
+        survival.upstream_sends_to("node4")
+        opened += open_new(survival, 5, f"{after} node4")
+        survival.upstream_sends_to("node1")
+    return f"{opened}/20 new connections"
+
+
 def return_node1(survival: Survival) -> None:
     """Bring gateway node1 back, and let upstream send to it again."""
     survival.lab.restore("node1", "host")
@@ -275,9 +311,13 @@ def change_pool(survival: Survival, old: str, new: str) -> None:
     Raises:
         LabError: the file does not hold the old ones.
     """
+    _rewrite(survival, f"members: {old}", f"members: {new}")
+
+
+def _rewrite(survival: Survival, before: str, after: str) -> None:
     topology = survival.lab.store.directory / "topology.yaml"
     text = topology.read_text()
-    if f"members: {old}" not in text:
-        raise LabError(f"{topology}: no members {old}")
-    topology.write_text(text.replace(f"members: {old}", f"members: {new}"))
+    if before not in text:
+        raise LabError(f"{topology}: no {before}")
+    topology.write_text(text.replace(before, after))
     survival.lab.ctl("apply", "-f", str(topology))

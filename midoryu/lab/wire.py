@@ -186,6 +186,29 @@ def set_loss(store: Store, host: Host, percent: float, *, dscp: int = -1) -> Non
     run(command, stdin="\n".join(lines) + "\n")
 
 
+def deafen(store: Store, host: Host) -> None:
+    """Let nothing from the underlay reach a host; what it sends goes out."""
+    _deaf(store, host, "drop")
+
+
+def undeafen(store: Store, host: Host) -> None:
+    """End `deafen`."""
+    _deaf(store, host, "accept")
+
+
+def _deaf(store: Store, host: Host, verdict: str) -> None:
+    port = port_name(host)
+    chain = f"{_LOSS_TABLE} deaf-{port}"
+    lines = [
+        f"add table {_LOSS_TABLE}",
+        f"add chain {chain} {{ type filter hook forward priority 1; }}",
+        f"flush chain {chain}",
+        f'add rule {chain} oifname "{port}" {verdict}',
+    ]
+    command = inside(store.namespace("underlay"), ["nft", "-f", "-"])
+    run(command, stdin="\n".join(lines) + "\n")
+
+
 def _pairs(spec: LabSpec, store: Store) -> Iterator[str]:
     underlay = store.namespace("underlay")
     for host in spec.hosts:

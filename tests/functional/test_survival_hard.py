@@ -78,6 +78,18 @@ def test_a_clock_that_jumps_by_an_hour_costs_nothing(
     assert row.note.startswith("30/30 new connections"), line_of(row)
 
 
+def test_a_gateway_that_hears_nobody_is_left(survival: Survival) -> None:
+    row = happen(survival, "nothing reaches the gateway")
+    assert row.note.startswith("10/10 new connections"), line_of(row)
+    assert row.gap_udp_ms < 2 * NEW_PATH_MS, line_of(row)
+    assert row.gap_tcp_ms < TCP_MS, line_of(row)
+
+
+def test_another_address_of_masquerade_costs_no_connection(survival: Survival) -> None:
+    row = quiet(survival, "another masquerade address")
+    assert row.note.startswith("20/20 new connections"), line_of(row)
+
+
 def test_sessions_resume_when_a_local_database_comes_back(survival: Survival) -> None:
     happen(survival, "ovsdb-server away for 6 s, both restarted")
 
