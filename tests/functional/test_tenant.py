@@ -19,6 +19,7 @@ from tests.helpers import frames
 SERVER = {4: "198.51.100.10", 6: "2001:db8:ff::10"}
 VIP = {4: "203.0.113.80", 6: "2001:db8:113::80"}
 VIP_OUTSIDE = {4: "203.0.113.90", 6: "2001:db8:113::90"}
+FLOATING = {4: "203.0.113.30", 6: "2001:db8:113::30"}
 A1 = {4: "10.0.1.11", 6: "fd00:1::11"}
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 # UDP clients of many ports, one after the other: HOST PORT FIRST COUNT.
@@ -240,6 +241,33 @@ def test_a_port_calls_a_vip_again_after_its_member_has_left(
     tenant.apply()
 
     assert wait(lambda: called() == [vm for vm in members if vm != first])
+
+
+def test_refusals_behind_translations_are_told(tenant: Tenant) -> None:
+    tenant.topology["chains"]["no"] = {
+        "rules": [{"reject": True, "proto": one} for one in ("tcp", "udp")]
+    }
+    tenant.topology["networks"]["db"]["ports"]["b1"]["egress"] = "no"
+    for name in ("a2", "a3"):
+        tenant.topology["networks"]["web"]["ports"][name]["egress"] = "no"
+    tenant.topology["balancers"]["inner"] = {
+        "network": "web",
+        "vips": ["10.0.1.80:80/tcp", "[fd00:1::80]:80/tcp"],
+        "members": tenant.topology["balancers"]["inside"]["members"],
+    }
+    tenant.apply()
+    calls = [
+        ("server", FLOATING[4], 7007), ("server", FLOATING[6], 7007),
+        ("server", VIP[4], 80), ("server", VIP[6], 80),
+        ("a1", "10.0.1.80", 80), ("a1", "fd00:1::80", 80), ("b2", "10.0.1.80", 80),
+    ]  # fmt: skip
+    for machine, address, port in calls:
+        told = echo(tenant.lab, machine, "tcp", address, port)
+        assert "refused" in told, (machine, address, told)
+    for address in FLOATING.values():
+        told = echo(tenant.lab, "server", "udp", address)
+        assert "lost" in told, told
+        assert "timed out" not in told, told
 
 
 def test_groups_of_ten_thousand_follow_one_member(tenant: Tenant) -> None:
