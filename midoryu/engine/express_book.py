@@ -12,7 +12,7 @@ from midoryu.openflow.flow import Action, Flow, InstallFlow, Match
 from midoryu.openflow.stencil import Stencil
 from midoryu.packet import protocol
 from midoryu.simulation.outcome import Forward
-from midoryu.simulation.replay import Template
+from midoryu.simulation.template import Template
 from midoryu.topology.model import Vport
 from midoryu.topology.tag import Tag
 

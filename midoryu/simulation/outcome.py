@@ -19,7 +19,7 @@ from midoryu.state.table import Hit
 from midoryu.topology.tag import Tag
 
 if TYPE_CHECKING:
-    from midoryu.simulation.replay import Template
+    from midoryu.simulation.template import Template
     from midoryu.simulation.walk import Walk
 
 

@@ -25,22 +25,20 @@ is in use keeps siblings on the full simulation until it is added to the lists h
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields as fields_of
-from dataclasses import is_dataclass
-from typing import Any, Final, NamedTuple, Union
+from typing import Any, Final, Union
 
 from midoryu.packet import field
-from midoryu.packet.address import V4_MAPPED, Prefix
-from midoryu.packet.packet import Headers, Packet
+from midoryu.packet.packet import Packet
+from midoryu.simulation.bounds import AddressBounds, Bounds
 from midoryu.simulation.outcome import Forward, Simulation
 from midoryu.simulation.simulator import simulate
+from midoryu.simulation.template import Lookup, Template
 from midoryu.simulation.walk import PORT_PROTOCOLS, Walk
 from midoryu.simulation.world import World
-from midoryu.state.connection import Connection, Translation, TranslationKind
-from midoryu.state.nat import Picked
-from midoryu.topology.model import Chain, Masquerade, Vport
+from midoryu.state.connection import TranslationKind
+from midoryu.topology.model import Vport
 from midoryu.topology.nat import NatRules
 from midoryu.topology.snapshot import NetworkView, RouterView, Topology
 from midoryu.topology.tag import Tag, is_state_tag, keys_of
@@ -134,152 +132,7 @@ _VIEW_KNOWN: Final[dict[type, frozenset[str]]] = {
         ]
     ),
 }
-# Addresses that the code itself treats in its own ways, as (first, last): packets to or
-# from these are simulated one by one.
-_SPECIAL: Final = (
-    (0, 0xFF),
-    (V4_MAPPED, V4_MAPPED | 0xFF_FFFF),
-    (V4_MAPPED | 127 << 24, V4_MAPPED | 127 << 24 | 0xFF_FFFF),
-    (V4_MAPPED | 0xA9FE_0000, V4_MAPPED | 0xA9FE_FFFF),
-    (V4_MAPPED | 0xE000_0000, V4_MAPPED | 0xFFFF_FFFF),
-    (0xFE80 << 112, (0xFEC0 << 112) - 1),
-    (0xFF00 << 112, (1 << 128) - 1),
-)
-
-_ADDRESS_MAX: Final = (1 << 128) - 1
 _Key = tuple[int, ...]
-_Bounds = tuple[int, int]
-_Actions = tuple[tuple[int, ...], ...]
-
-
-class Lookup(NamedTuple):
-    """A place where the record was looked for, and not found."""
-
-    device: int
-    translated: bool
-    """With the source as the translation made it."""
-
-
-class Template:
-    """What the simulation of one packet says about its siblings."""
-
-    __slots__ = (
-        "destinations",
-        "is_live",
-        "lookups",
-        "masquerade",
-        "outputs",
-        "plan",
-        "rewrites",
-        "simulation",
-        "sources",
-        "tags",
-    )
-
-    def __init__(
-        self,
-        simulation: Simulation,
-        lookups: tuple[Lookup, ...],
-        tags: frozenset[Tag],
-        sources: _Bounds,
-        destinations: _Bounds,
-    ) -> None:
-        assert simulation.walk is not None
-        self.simulation = simulation
-        self.masquerade: Union[Masquerade, None] = simulation.walk.masquerade
-        simulation.walk = None
-        self.lookups = lookups
-        self.tags = tags
-        """Without those of the records looked up."""
-        self.sources = sources
-        self.destinations = destinations
-        self.outputs: object = None
-        """Where the packet goes physically, noted by the engine."""
-        self.rewrites: Union[tuple[_Actions, _Actions], None] = None
-        """How it changes before and behind its source, noted by the engine."""
-        self.plan: object = None
-        """How siblings are carried out, noted by the engine; False where that differs
-        from one to the next."""
-        self.is_live = True
-        """No row that it depends on has changed."""
-
-    def replay(
-        self, packet: Packet, world: World, now: float
-    ) -> Union[Simulation, None]:
-        """Give what the full simulation would, None where that has to be asked."""
-        model = self.simulation
-        headers, proto = packet.headers, packet.ip_proto
-        source, destination = headers.ip_src, headers.ip_dst
-        source_port, port = headers.l4_src, headers.l4_dst
-        if source in world.connections.targets:
-            # It may be an answer: routers with VIPs look for its record.
-            return None
-        after = model.headers
-        new_source, new_port = source, source_port
-        translations: tuple[Translation, ...] = ()
-        if self.masquerade is not None:
-            rule = self.masquerade
-            picked = world.nat.pick(
-                rule.router, rule.addresses, proto, source, source_port, destination,
-                port,
-            )  # fmt: skip
-            if not isinstance(picked, Picked):
-                return None
-            new_source, new_port = picked
-            translations = (
-                Translation(rule.router, TranslationKind.SOURCE, new_source, new_port),
-            )
-        find = world.connections.find
-        tags: set[Tag] = set()
-        for device, translated in self.lookups:
-            key = (
-                (device, proto, new_source, destination, new_port, port)
-                if translated
-                else (device, proto, source, destination, source_port, port)
-            )
-            if find(key) is not None:
-                return None
-            tags.add(key)
-        record = model.connection
-        if record is not None:
-            if not world.connections.admit(now):
-                return None
-            record = Connection(
-                0,
-                proto,
-                (source, destination, source_port, port),
-                record.ingress_device,
-                record.ingress_vport,
-                record.egress_device,
-                record.egress_vport,
-                translations,
-                0,
-                record.phase,
-            )
-        return Simulation(
-            model.outcome,
-            packet,
-            Headers(
-                after.eth_dst,
-                after.eth_src,
-                new_source,
-                destination,
-                new_port,
-                port,
-                0,
-                after.ip_ttl,
-                after.ip_tos,
-            ),
-            None,
-            model.hops,
-            model.fields,
-            tags,
-            model.vports,
-            None,
-            record,
-            limit=model.limit,
-            template=self,
-        )
 
 
 class Replays:
@@ -293,8 +146,7 @@ class Replays:
         """What the engine knows of answers to siblings, until any row changes."""
         self.generation = 0
         """Counts how often that was forgotten."""
-        self._edges: dict[int, list[int]] = {}
-        self._chain_edges: dict[str, list[int]] = {}
+        self._bounds = AddressBounds()
 
     def __len__(self) -> int:
         return sum(map(len, self._templates.values()))
@@ -357,8 +209,7 @@ class Replays:
         if not tags:
             return
         self._forget_answers()
-        self._edges.clear()
-        self._chain_edges.clear()
+        self._bounds.forget()
         for key, templates in list(self._templates.items()):
             for one in templates:
                 one.is_live = one.tags.isdisjoint(tags)
@@ -373,8 +224,7 @@ class Replays:
         """Drop everything."""
         self._forget_answers()
         self._drop_templates()
-        self._edges.clear()
-        self._chain_edges.clear()
+        self._bounds.forget()
 
     def _forget_answers(self) -> None:
         self.answers.clear()
@@ -405,60 +255,21 @@ class Replays:
         if _may_answer(simulation, topology, devices):
             return None
         bounds = [
-            self._bounds(topology, tags, address)
+            self._bounds.around(topology, tags, address)
             for address in (headers.ip_src, headers.ip_dst)
         ]
         return Template(simulation, lookups, tags, bounds[0], bounds[1])
 
     def alike(
         self, topology: Topology, tags: frozenset[Tag], address: int
-    ) -> Union[_Bounds, None]:
+    ) -> Union[Bounds, None]:
         """Return between which addresses none is that what is tagged tells apart.
 
         None where a device does what nobody has thought of here.
         """
         if not _are_plain(topology, keys_of(tags)[0]):
             return None
-        return self._bounds(topology, tags, address)
-
-    def _bounds(
-        self, topology: Topology, tags: frozenset[Tag], address: int
-    ) -> _Bounds:
-        devices, chains, vports = keys_of(tags)
-        named = {part for tag in tags for part in tag}
-        if address in named or any(a <= address <= b for a, b in _SPECIAL):
-            return address, address
-        first, last = _narrow(_SPECIAL_EDGES, address, (0, _ADDRESS_MAX))
-        for device in devices:
-            edges = self._edges_of(topology, device)
-            first, last = _narrow(edges, address, (first, last))
-        for chain in chains:
-            edges = self._chain_edges_of(topology, chain)
-            first, last = _narrow(edges, address, (first, last))
-        for vport in vports:
-            edges = _edges(_addresses(topology.vport(vport)))
-            first, last = _narrow(edges, address, (first, last))
-        return first, last
-
-    def _edges_of(self, topology: Topology, device: int) -> list[int]:
-        edges = self._edges.get(device)
-        if edges is None:
-            parts: list[Any] = list(topology.rows_about(device))
-            router = topology.router(device)
-            if router is not None:
-                # VIPs and their members have rows of their own.
-                parts += [router.nat.addresses, router.nat.dnat_targets]
-            edges = self._edges[device] = _edges(_addresses(tuple(parts)))
-        return edges
-
-    def _chain_edges_of(self, topology: Topology, key: str) -> list[int]:
-        edges = self._chain_edges.get(key)
-        if edges is None:
-            chain = topology.row(Chain, key)
-            rules = chain.rules if chain is not None else ()
-            found = ((rule.source, rule.destination) for rule in rules)
-            edges = self._chain_edges[key] = _edges(_addresses(tuple(found)))
-        return edges
+        return self._bounds.around(topology, tags, address)
 
 
 def _is_plain(simulation: Simulation) -> bool:
@@ -568,46 +379,3 @@ def _is_used(part: Any) -> bool:
     if slots is None or isinstance(part, tuple):
         return bool(part)
     return any(bool(getattr(part, slot)) for slot in slots)
-
-
-# Addresses in rows.
-
-
-def _addresses(value: Any) -> Iterator[_Bounds]:
-    """Yield (first, last) of everything in a row that may be an address or prefix."""
-    if isinstance(value, Prefix):
-        first = value.value & value.mask
-        last = first | _ADDRESS_MAX ^ value.mask
-        yield first, last
-        # Its broadcast address.
-        yield last, last
-        # An address with the length of its subnet keeps its host bits.
-        yield value.value, value.value
-    elif isinstance(value, int):
-        if value > 0xFFFF:
-            yield value, value
-    elif is_dataclass(value):
-        for one in fields_of(value):
-            yield from _addresses(getattr(value, one.name))
-    elif isinstance(value, (tuple, list, frozenset, set)):
-        for part in value:
-            yield from _addresses(part)
-
-
-def _edges(found: Iterable[_Bounds]) -> list[int]:
-    """Return the addresses where something begins or has just ended, ascending."""
-    return sorted({edge for first, last in found for edge in (first, last + 1)})
-
-
-_SPECIAL_EDGES: Final = _edges(_SPECIAL)
-
-
-def _narrow(edges: list[int], address: int, bounds: _Bounds) -> _Bounds:
-    """Narrow bounds around an address so that no edge divides them."""
-    first, last = bounds
-    at = bisect_right(edges, address)
-    if at:
-        first = max(first, edges[at - 1])
-    if at < len(edges):
-        last = min(last, edges[at] - 1)
-    return first, last
