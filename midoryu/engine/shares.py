@@ -22,6 +22,9 @@ from midoryu.engine import standing
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketsShed
+from midoryu.openflow.block_flows import METER_HANDED
+from midoryu.openflow.flow import SetMeter
+from midoryu.openflow.service_flows import flood_burst
 from midoryu.packet import protocol
 from midoryu.packet.protocol import TCP_ACK, TCP_SYN
 from midoryu.simulation.outcome import Simulation
@@ -46,6 +49,19 @@ def look(core: Core, effects: Effects, now: float) -> None:
         _tell(core, vport, "floods no more", effects)
     if begun or turned or ended:
         standing.refresh(core, effects, now)
+    for vport in (*begun, *ended):
+        _meter_handed(core, vport, effects)
+
+
+def _meter_handed(core: Core, vport: int, effects: Effects) -> None:
+    """Set the meters of what gateways hand on from an uplink of theirs."""
+    rate, burst = core.config.vport_rate_pps, core.config.vport_burst
+    if vport in core.shares.whole:
+        rate = min(rate, core.shares.limit_of(vport))
+        burst = min(burst, flood_burst(rate))
+    for key, uplinks in core.blocks.entries.items():
+        if any(one.vport == vport for one in uplinks):
+            effects.flow_mods.append(SetMeter(METER_HANDED | key, rate, burst))
 
 
 def shed(core: Core, event: PacketsShed, _: Effects, __: float) -> None:

@@ -33,7 +33,7 @@ METER_SUBPORT: Final = 1 << 24
 METER_FROM: Final = 2 << 24
 METER_TO: Final = 3 << 24
 METER_STORM: Final = 4 << 24
-METER_FLOODED: Final = 5 << 24
+METER_FLOODED: Final = 6 << 24
 _VLAN_PRESENT: Final = 0x1000
 _TUNNEL_FIELDS: Final = field.TUNNEL_KEY
 

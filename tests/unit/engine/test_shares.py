@@ -9,11 +9,13 @@ from typing import Any
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketsShed
 from midoryu.engine.share_book import CALM_S
+from midoryu.openflow.block_flows import METER_HANDED
 from midoryu.openflow.flow import InstallFlow, RemoveFlow, RemoveMeter, SetMeter
 from midoryu.openflow.pipeline import PRIORITY_FLOODED
 from midoryu.openflow.service_flows import METER_FLOODED
 from midoryu.packet.address import parse_ip
 from midoryu.topology import model
+from midoryu.topology.uplinks import Uplink
 from tests.helpers import frames
 from tests.helpers.bench import OFPORTS, OUTSIDE, Bench, installed, office
 
@@ -104,6 +106,20 @@ def test_a_host_that_cannot_keep_up_lowers_the_meter_further() -> None:
         done.append(host.do(PacketsShed(OFPORTS["web/vm1"], 100)))
     assert SetMeter(OFPORTS["web/vm1"], LIMIT // 2, LIMIT // 20) in meters(done)
     host.do(PacketsShed(99, 1))  # nobody's
+
+
+def test_what_gateways_hand_on_from_a_flooded_uplink_gets_a_lower_meter() -> None:
+    host = Host()
+    far = 99
+    host.core.blocks.entries = {77: (Uplink(far, 1, (77,)),)}
+    host.send("web/vm2", host.syn(2))
+    for count in (1, 400):
+        host.core.packet_ins[far] += count
+        host.now += 0.1
+        done = host.wait(0.0)
+    assert SetMeter(METER_HANDED | 77, LIMIT, LIMIT // 10) in meters([done])
+    calm = [host.wait(0.2) for _ in range(int(CALM_S / 0.2) + 2)]
+    assert meters(calm) == [SetMeter(METER_HANDED | 77, RATE, 1000)]
 
 
 def test_later_changes_of_the_topology_keep_the_lower_meter() -> None:
