@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flow state: what this host remembers about live connections.
 
-Decides which record a packet belongs to (`table`), how long a record lives
+Decides which record a packet belongs to (`table`, `key_index`), how long a record lives
 (`lifetime`), and which address and port a masqueraded connection gets (`nat`). It
 never looks at a topology, a flow or a wire: it is given connections and gives them
 back. `connection` is the record itself and says by which keys it is found.
