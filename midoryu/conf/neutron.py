@@ -65,11 +65,11 @@ OPTIONS: Final = [
             ("first", "the first of a physical network's gateways carries its traffic"),
         ],
         help="Which gateways of a physical network carry traffic; their interfaces are "
-        "in one layer 2 segment (others are another physical network). With `all`, what "
-        "goes to everybody passes one of them, and another one as soon as that dies; "
-        "other frames leave by the gateway where the sender runs, if it runs on one. "
-        "Switches out there see a router's MAC address at several of their ports by "
-        "turns. With `first`, the others stand by until the list is changed.",
+        "in one layer 2 segment (others are another physical network). With `all`, "
+        "what goes to everybody passes one of them, and another one as soon as that "
+        "dies; other frames leave by the gateway where the sender runs, if it runs on "
+        "one. Switches out there see a router's MAC address at several of their ports "
+        "by turns. With `first`, the others stand by until the list is changed.",
     ),
     cfg.StrOpt(
         "bridge",
