@@ -156,7 +156,7 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     if adopted is None:
         _remove(core, flow, effects)
     else:
-        _replace(core, flow, adopted, effects)
+        _replace(core, flow, adopted, effects, now)
     return True
 
 
@@ -244,10 +244,15 @@ def _made_own(
     )
 
 
-def _replace(core: Core, flow: Flow, adopted: Entry, effects: Effects) -> None:
+def _replace(
+    core: Core, flow: Flow, adopted: Entry, effects: Effects, now: float
+) -> None:
     replaced = core.flows.add(adopted)
     if adopted.connection:
         core.connections.hold(adopted.connection)
+        if adopted.flow.match.fields & field.TUNNEL_KEY:
+            # Only its packets tell that answers come (`returning`).
+            core.blocks.unproven[adopted.flow.cookie] = adopted.connection, now
     if replaced is not None:
         core.release(replaced, 0.0)
     effects.flow_mods.append(InstallFlow(adopted.flow))

@@ -169,3 +169,24 @@ def test_an_answered_connection_lives_as_long_as_one_that_gateways_saw(
     fabric.advance(120.0, step=1.0)
     phases = {record["phase"] for record in fabric.records("node1")}
     assert "tcp_established" in phases
+
+
+def test_a_flow_that_was_adopted_still_shows_that_answers_came(fabric: Fabric) -> None:
+    uplink, packet = connect(fabric)
+    fabric.stop("node2")
+    # Only the switch sees the answer.
+    answer(fabric, int(uplink[-1]), packet)
+    fabric.start("node2")
+    fabric.advance(4.0)
+    ((before, _),) = phases(fabric, "node2", 40000)
+    fabric.idle_flows()
+    ((after, _),) = phases(fabric, "node2", 40000)
+    assert (before, after) == ("tcp_transitory", "tcp_established")
+
+
+def phases(fabric: Fabric, name: str, port: int) -> list[tuple[str, str]]:
+    return [
+        (record["phase"], record["id"])
+        for record in fabric.records(name)
+        if record["original"]["source_port"] == port
+    ]
