@@ -20,12 +20,12 @@ every disturbance and its bound (design, section 9): each established connection
 a packet and an ICMP error each way within a few tries, all concerned hosts have equal
 records, every flow that stands does what its agent and its record say, whoever leases a
 port knows the connection that uses it, and who has idled for longer than its lifetime
-is gone everywhere, with its place in the journal, its port and at last the port's block.
+is gone everywhere, with its journal entry, its port and at last the port's block.
 
 That it finds bugs, with faults put in on purpose (4 hosts, one simulated minute):
 return keys not indexed: seed 1; a UDP connection's NAT port freed at once: seed 1; a
 record replaced by an older version of itself: seed 2; the quoted port of an ICMP error
-not translated: seed 1; no touches to peers: seed 2; records not sent to who leases their
-port: seed 1 of `--only migration --minutes 0.5`; a block given back that is in use: seed
-1; records not looked for at other routers of the ingress set: seed 3.
+not translated: seed 1; no touches to peers: seed 2; records not sent to who leases the
+port: seed 1 of `--only migration --minutes 0.5`; a block given back that is in use:
+seed 1; records not looked for at other routers of the ingress set: seed 3.
 """
