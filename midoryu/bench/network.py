@@ -181,7 +181,9 @@ def _cool(lab: Lab) -> None:
         lab.host(name).ovs_appctl("dpctl/del-flows", "netdev@ovs-netdev")
         if lab.agents:
             # Reactive flows only: kind 3 of midoryu's cookies.
-            lab.host(name).ovs_ofctl("del-flows", "cookie=0x6d03000000000000/-1")
+            lab.host(name).ovs_ofctl(
+                "del-flows", "cookie=0x6d03000000000000/0xffff000000000000"
+            )
 
 
 def _iperf(lab: Lab, address: str, seconds: float, options: tuple[str, ...]) -> float:
