@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a record says of a load balancer's choice, and whether that still stands.
+"""What a record says of the server that was chosen, and whether that still stands.
 
 `balancer` makes the choice; `walk` asks here when a connection begins anew, the engine
 when pools change.
@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, Union
 
-from midoryu.state.connection import Connection, TranslationKind, translate
+from midoryu.state.connection import (
+    Connection,
+    FourTuple,
+    Translation,
+    TranslationKind,
+    translate,
+)
 from midoryu.topology.balancer import Balancing, Vip
 from midoryu.topology.snapshot import Topology
 
@@ -49,14 +55,34 @@ def balancing_of(topology: Topology, device: int) -> Union[Balancing, None]:
 
 
 def is_outdated(topology: Topology, connection: Connection) -> bool:
-    """Tell whether the chosen member would get no new connection any more."""
-    if not (topology.balancers and connection.translations):
-        return False
+    """Tell whether a new connection to the same address would get another server.
+
+    That is where the chosen member would get none any more, and where the DNAT rule
+    has gone or leads elsewhere.
+    """
+    tuple4 = connection.original
+    for translation in connection.translations:
+        if translation.kind is TranslationKind.DESTINATION:
+            return _leads_elsewhere(topology, connection, tuple4, translation)
+        tuple4 = translate(tuple4, translation)
+    return False
+
+
+def _leads_elsewhere(
+    topology: Topology,
+    connection: Connection,
+    tuple4: FourTuple,
+    translation: Translation,
+) -> bool:
     choice = choice_of(topology, connection)
-    pool = topology.balancers.pool(choice.vip.pool) if choice else None
-    if choice is None or pool is None:
+    if choice is not None:
+        pool = topology.balancers.pool(choice.vip.pool)
+        member = pool.member(*choice.member) if pool is not None else None
+        if pool is None or member is None or not member.weight:
+            return True
+        return pool.usable(member.address, member.port) is None
+    router = topology.router(translation.device)
+    if router is None or tuple4[1] in router.nat.open:
         return False
-    member = pool.member(*choice.member)
-    if member is None or not member.weight:
-        return True
-    return pool.usable(member.address, member.port) is None
+    rule = router.nat.dnat_for(tuple4[1], connection.ip_proto, tuple4[3])
+    return rule is None or rule.to_address != translation.address

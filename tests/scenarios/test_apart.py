@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from midoryu.packet.address import parse_ip
 from midoryu.packet.packet import Packet
+from midoryu.topology import model
 from tests.helpers import frames
 from tests.helpers.worlds import FAMILIES, V4, Family
 from tests.scenarios.test_balancer import (
@@ -96,3 +99,27 @@ def test_a_server_sees_two_ports_of_who_calls_it_by_dnat_and_straight(
         assert back == "provider/uplink1"
         assert tuple_of(answer) == (*targets[name], OUTSIDE["IPv4"], SPORT)
         assert tuple_of(call(name)[1]) == tuple_of(seen[name][1])
+
+
+def test_a_port_that_calls_again_follows_a_changed_dnat_rule() -> None:
+    b = shop(V4)
+    fields = {"ports": (9007, 9007), "to_port": 7007}
+    rule = b.dnat("tenant", "203.0.113.20", "10.0.2.14", **fields)
+    b.route("provider", "203.0.113.20/32", via="100.64.0.2")
+    world = Shop(V4, builder=b)
+    to: dict[str, Any] = {"sport": SPORT, "dport": 9007}
+
+    def call(**more: Any) -> list[Any]:
+        return world.send("gw1", "203.0.113.20", **to, **more)
+
+    where, packet = only(call())
+    world.answer(where, packet)
+    assert where == "far/vm4"
+    call(flags="FA")
+    world.answer(where, packet, flags="FA")
+    world.fabric.advance(30.0)
+
+    world.change(replace(rule, to_address=parse_ip("10.0.1.11")))
+    assert only(call())[0] == "web/vm1"
+    world.change(model.Gone(model.Dnat, rule.key))
+    assert call(seq=9) == []
