@@ -160,6 +160,8 @@ class Stage:
             f"[agent]\nhost = {world.HOST}\nlocal_ip = {world.UNDERLAY[world.HOST]}\n"
             f"ovsdb = unix:{here}/conf.sock\nopenflow_port = {port}\n"
             f"control_socket = {here}/agent.sock\nmax_flows = 1000000\n"
+            # All of a kind comes in by one port, which is no flood here.
+            "flood_rate_pps = 0\n"
             f"[nsdb]\nconnection = {self.nsdb}\n[flow_state]\njournal =\n"
         )
         arguments = (f"--config-file={here}/midoryu.conf", "midoryu.agent")

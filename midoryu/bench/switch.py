@@ -23,12 +23,15 @@ from typing import Any, Final, Union
 
 from midoryu.bench import world
 from midoryu.bench.peer import StatePeer, records_in
+from midoryu.openflow.pipeline import ECHO_MAC, ECHOED_MAC
 
 _HELLO, _ECHO, _FEATURES, _CONFIG = 0, 2, 5, 7
 _PACKET_IN, _PACKET_OUT, _FLOW_MOD, _MULTIPART, _BARRIER = 10, 13, 14, 18, 20
 _PORT_DESC: Final = 13
 _LOST_AFTER_S: Final = 1.0
 _DRAINED_S: Final = 0.1
+_ECHO_MAC: Final = ECHO_MAC.to_bytes(6, "big")
+_ECHOED_MAC: Final = ECHOED_MAC.to_bytes(6, "big")
 _HEAD: Final = struct.Struct(">BBHI")
 
 
@@ -218,8 +221,13 @@ class Switch:
         # The last action is the output; its port tells flow state from packets.
         end = at + 24 + int.from_bytes(buffer[at + 16 : at + 18], "big")
         if buffer[end - 16 : end - 8] == b"\0\0\0\x10\0\0\0\x02":
-            self.states += 1
             length = int.from_bytes(buffer[at + 2 : at + 4], "big")
+            if buffer.startswith(_ECHO_MAC, end):
+                # Other hosts' switches send these back by themselves.
+                back = _ECHOED_MAC + buffer[end + 6 : at + length]
+                self._socket.sendall(_packet_in(world.STATE_OFPORT, back, 0))
+                return
+            self.states += 1
             self.records += records_in(buffer[end : at + length])
         else:
             self.packets += 1

@@ -36,7 +36,7 @@ from midoryu.openflow import flow
 from midoryu.openflow.flow import Flow, InstallFlow, ReadyOut
 from midoryu.packet import field
 from midoryu.simulation.outcome import Forward, Simulation
-from midoryu.simulation.replay import Template
+from midoryu.simulation.template import Template
 from midoryu.simulation.walk import PORT_PROTOCOLS
 from midoryu.state.connection import Connection, Translation, TranslationKind
 from midoryu.state.nat import Picked
