@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traffic for suite `network`: what runs inside a machine's namespace.
 
-`python -m midoryu.bench.load serve|first|steady|connect|gap ...`; each but `serve`
-prints one JSON object. `network` starts these.
+`python -m midoryu.bench.load serve|first|steady|connect|gap|flood ...`; each but the
+first prints one JSON object. `network` and `fairness` start these.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import random
 import select
 import socket
 import sys
@@ -152,10 +153,29 @@ def gap(target: tuple[str, int], seconds: float) -> dict[str, object]:
     return {"gap": longest * 1e3, "lost": sent - len(heard)}
 
 
+def flood(address: str, pps: int, seconds: float) -> dict[str, object]:
+    """Send datagrams to random ports for so long, each one a new flow.
+
+    Returns:
+        `sent`: how many.
+    """
+    dice, sent = random.Random(1), 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        begin = time.perf_counter()
+        while (now := time.perf_counter()) < begin + seconds:
+            while sent < (now - begin) * pps:
+                with contextlib.suppress(OSError):
+                    one.sendto(_PAYLOAD, (address, dice.randrange(10_000, 65_536)))
+                sent += 1
+            time.sleep(0.002)
+    return {"sent": sent}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load; print its result."""
     parser = argparse.ArgumentParser(prog="python -m midoryu.bench.load")
-    parser.add_argument("load", choices=("serve", "first", "steady", "connect", "gap"))
+    loads = ("serve", "first", "steady", "connect", "gap", "flood")
+    parser.add_argument("load", choices=loads)
     parser.add_argument("--to", default="", metavar="ADDRESS")
     parser.add_argument("--port", type=int, default=7007)
     parser.add_argument("--count", type=int, default=100)
@@ -171,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "steady": lambda: steady(target, options.count),
         "connect": lambda: connect(target, options.in_flight, options.seconds),
         "gap": lambda: gap(target, options.seconds),
+        "flood": lambda: flood(options.to, options.count, options.seconds),
     }[options.load]()
     print(json.dumps(result), flush=True)
     return 0

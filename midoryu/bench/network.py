@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from statistics import median
 from typing import Any, Final
 
-from midoryu.bench import cpu, ovn, static_flows
+from midoryu.bench import cpu, fairness, ovn, static_flows
 from midoryu.bench import net_world as world
 from midoryu.bench.report import Figure
 from midoryu.lab.error import LabError
@@ -44,7 +44,9 @@ def run(repeat: int, seconds: float, tell: Tell) -> list[Figure]:
     else:
         tell("OVN is not installed (Debian: ovn-central, ovn-host): no comparison")
     results[_MIDORYU] = _midoryu(repeat, seconds, tell)
-    return _figures(results)
+    with Lab(world.lab(), name=_NAME) as lab:
+        beside = fairness.measure(lab, repeat, lambda line: tell(f"midoryu: {line}"))
+    return [*_figures(results), *beside]
 
 
 def _figures(results: dict[str, Samples]) -> list[Figure]:
