@@ -98,11 +98,12 @@ def test_touches_and_removals_of_a_peer_are_applied() -> None:
     known = bench.core.connections.get(77)
     assert known is not None
     made = installed(bench.send("r/up", bench.reply(dport=7000)))
-    record.phase, record.last_used = Phase.TCP_TRANSITORY, bench.now
+    assert known.phase is Phase.TCP_ESTABLISHED
+    record.phase, record.last_used = Phase.TCP_CLOSING, bench.now
     node1 = [bench.b.key("node1")]
     bench.peer.touch([record], node1, bench.now)
     bench.tell(bench.peer.tick(bench.now + 1.0))
-    assert known.phase is Phase.TCP_TRANSITORY
+    assert known.phase is Phase.TCP_CLOSING
     bench.peer.remove([77], node1, bench.now + 1.0)
     effects = bench.tell(bench.peer.tick(bench.now + 2.0))
     assert bench.core.connections.get(77) is None
