@@ -28,6 +28,8 @@ from midoryu.openflow.pipeline import ECHO_MAC, ECHOED_MAC
 _HELLO, _ECHO, _FEATURES, _CONFIG = 0, 2, 5, 7
 _PACKET_IN, _PACKET_OUT, _FLOW_MOD, _MULTIPART, _BARRIER = 10, 13, 14, 18, 20
 _PORT_DESC: Final = 13
+# Messages made between two looks at what the controller has sent: milliseconds.
+_DEAF: Final = 500
 _LOST_AFTER_S: Final = 1.0
 _DRAINED_S: Final = 0.1
 _ECHO_MAC: Final = ECHO_MAC.to_bytes(6, "big")
@@ -194,7 +196,13 @@ class Switch:
         elif kind != "teach":
             make = lambda number: world.packet(kind, number)  # noqa: E731
         first = self._number[kind]
-        return [_packet_in(*make(first + n)) for n in range(limit)]
+        messages = []
+        for n in range(limit):
+            messages.append(_packet_in(*make(first + n)))
+            if n % _DEAF == 0:
+                # Whoever does not answer for long is taken for cut off.
+                self._receive(0.0)
+        return messages
 
     def _receive(self, timeout_s: float) -> None:
         if not select.select([self._socket], [], [], timeout_s)[0]:
