@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from midoryu.openflow import flow, pipeline
 from midoryu.openflow.base_flows import vport_flows
 from midoryu.openflow.flow import Flow, InstallFlow, Match, SetMeter
 from midoryu.openflow.service_flows import (
+    METER_FLOODED,
     METER_FROM,
     METER_STORM,
     METER_SUBPORT,
@@ -19,6 +22,7 @@ from midoryu.openflow.service_flows import (
     tunnel_flow,
 )
 from midoryu.packet import field
+from midoryu.packet.address import parse_ip
 from tests.helpers import frames
 from tests.helpers.fake_switch import FakeSwitch
 
@@ -48,6 +52,18 @@ def test_a_plain_vport_has_just_the_base_flows() -> None:
     wanted = vport_flows(77, 5, meter=5, rate_pps=100, burst=10)
     assert sorted(map(repr, plan_mods(PLAN))) == sorted(map(repr, wanted))
     assert not PLAN.is_special
+
+
+@pytest.mark.parametrize("vlan", [0, 7])
+def test_packets_for_a_flooded_address_have_a_meter_of_their_own(vlan: int) -> None:
+    address = parse_ip("10.0.0.9")
+    plan = replace(PLAN, vlan=vlan, flooded=(address,), flooded_pps=50)
+    assert meters(plan)[METER_FLOODED | 77] == (50, 5, False)
+    flows = [mod.flow for mod in plan_mods(plan) if isinstance(mod, InstallFlow)]
+    (one,) = [made for made in flows if made.priority == pipeline.PRIORITY_FLOODED]
+    tag = (0x1000 | vlan,) if vlan else ()
+    assert one.match.values == (5, 0x0800, *tag, address)
+    assert one.actions == ((flow.METER, METER_FLOODED | 77), (flow.CONTROLLER,))
 
 
 def test_every_limit_has_a_meter_of_its_own() -> None:
