@@ -173,12 +173,6 @@ class ShareBook:
         """Return when to look though no packets come, None where nobody is limited."""
         return self.due + WINDOW_S if self.limited else None
 
-    def forget(self, vport: int) -> None:
-        """Forget a vport that has left this host."""
-        self._free(vport)
-        self.shares.pop(vport, None)
-        self.answers.pop(vport, None)
-
     def _free(self, vport: int) -> None:
         self.limited.discard(vport)
         self.whole.discard(vport)

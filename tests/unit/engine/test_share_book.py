@@ -129,14 +129,6 @@ def test_a_look_is_due_while_a_port_is_limited_though_no_packet_comes() -> None:
     assert deadline > hours.now
 
 
-def test_a_vport_that_left_is_forgotten() -> None:
-    hours = Hours()
-    hours.window(FLOODER=400, SMALL=3)
-    hours.book.forget(FLOODER)
-    assert hours.book.limited == set()
-    assert FLOODER not in hours.book.shares
-
-
 def test_a_port_that_floods_one_address_is_limited_for_that_alone() -> None:
     hours = Hours()
     hours.window(FLOODER=400, SMALL=3)
