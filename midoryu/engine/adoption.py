@@ -124,7 +124,7 @@ def _adopt(core: Core, flow: Flow, effects: Effects, now: float) -> bool:
     if entry is None or ADOPTED not in entry.tags:
         # It went idle, or a packet of its kind has come by meanwhile.
         return True
-    values = _values(flow.match)
+    values = values_of(flow.match)
     in_port = values.get(field.IN_PORT, 0)
     vport = core.topology.vport(core.places.vport_by_ofport.get(in_port, 0))
     trunked = core.places.vport_by_tag.get((in_port, values.get(field.VLAN, 0) & 0xFFF))
@@ -209,7 +209,7 @@ def _made_own(
 ) -> Union[Entry, None]:
     """Return the flow as this agent would have made it, None where there is none."""
     vports = translation.vports_of(simulation.outcome)
-    tunnel_key = _values(flow.match).get(field.TUNNEL_KEY, 0)
+    tunnel_key = values_of(flow.match).get(field.TUNNEL_KEY, 0)
     outputs = translation.outputs(vports, core.places, in_port)
     forwards = isinstance(simulation.outcome, (Forward, Flood)) and outputs.actions
     if not forwards or not translation.is_installable(simulation):
@@ -266,6 +266,7 @@ def _remove(core: Core, flow: Flow, effects: Effects) -> None:
     effects.flow_mods.append(RemoveFlow(flow))
 
 
-def _values(match: Match) -> dict[int, int]:
+def values_of(match: Match) -> dict[int, int]:
+    """Return what a match demands: `packet.field` bit -> value."""
     bits = [1 << bit for bit in range(match.fields.bit_length())]
     return dict(zip([bit for bit in bits if match.fields & bit], match.values))

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -189,6 +189,8 @@ class Core:
         self.accusers: dict[int, int] = {}
         """Who said so."""
         self.repeat_deaths_at = now
+        self.rerouting: deque[int] = deque()
+        """Cookies of flows that have to lead elsewhere (`rerouting`)."""
         interval_s, multiplier = 2 * config.beat_interval_s, config.beat_multiplier
         self.paths = Liveness(interval_s, multiplier, 2 * interval_s * multiplier)
         """Hosts that flows of this host lead to as gateways, and the way there."""

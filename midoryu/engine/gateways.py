@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from midoryu.engine import health, paths, port_blocks, state_lane
+from midoryu.engine import health, paths, port_blocks, rerouting, state_lane
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.packet import build
@@ -62,6 +62,7 @@ def step(core: Core, effects: Effects, now: float) -> tuple[Emission, ...]:
     Returns:
         Announcements of addresses that this gateway answers for now.
     """
+    rerouting.step(core, effects, now)
     if core.replicator is None:
         return ()
     changes = core.liveness.tick(now)
@@ -119,7 +120,7 @@ def _apply(core: Core, effects: Effects, now: float) -> None:
     dead = core.liveness.dead | told | lost
     if dead != core.topology.dead_hosts:
         tags = core.topology.set_dead_hosts(frozenset(dead))
-        core.invalidate(tags, effects, now)
+        rerouting.begin(core, tags, effects, now)
         port_blocks.refresh(core, effects)
 
 

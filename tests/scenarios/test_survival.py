@@ -334,3 +334,29 @@ def test_hosts_whose_flows_use_no_gateway_ask_none() -> None:
     fabric.advance(5.0)
     asked = [p for p in fabric.underlay if p.source == "node2" and p.is_state]
     assert asked == []
+
+
+def test_flows_lead_elsewhere_before_a_packet_asks() -> None:
+    fabric = Fabric(cloud())
+    fabric.advance(3.0)
+    uplink, _ = only(fabric.send("web/vm2", from_vm(fabric.builder, 2)))
+    dead, alive = int(uplink[-1]), other(uplink)
+    ports = {}
+    for sport in range(41000, 41030):
+        where, packet = only(
+            fabric.send("web/vm2", from_vm(fabric.builder, 2, sport=sport))
+        )
+        fabric.send("web/vm2", from_vm(fabric.builder, 2, sport=sport, flags="A"))
+        if where == uplink:
+            ports[sport] = packet.headers.l4_src
+    assert ports
+    fabric.stop(f"node{dead}")
+    fabric.drop = lambda p: f"node{dead}" in (p.source, p.destination)
+    fabric.advance(0.5)
+    before = fabric.hosts["node2"].packet_ins
+    for sport, port in ports.items():
+        ack = from_vm(fabric.builder, 2, sport=sport, flags="A", payload=b"more")
+        where, packet = only(fabric.send("web/vm2", ack))
+        assert (where, packet.headers.l4_src) == (f"provider/uplink{alive}", port)
+    assert fabric.hosts["node2"].packet_ins == before
+    assert len(fabric.records(f"node{alive}")) >= len(ports)

@@ -10,7 +10,7 @@ from midoryu.packet import protocol
 from midoryu.packet.address import parse_ip
 from midoryu.packet.codec import decode
 from midoryu.replication.entry import Notice
-from tests.helpers.bench import Bench, office, removed
+from tests.helpers.bench import Bench, installed, office, removed
 from tests.helpers.worlds import neighbor
 
 
@@ -61,7 +61,7 @@ def test_a_silent_fellow_is_dead_after_three_beats_and_everybody_is_told() -> No
     assert any("node2" in text for one in effects for _, text in one.log)
 
 
-def test_a_death_removes_the_flows_through_the_dead_gateway() -> None:
+def test_a_death_leads_the_flows_through_the_dead_gateway_elsewhere() -> None:
     b = office(gateways=True)
     b.route("r", "198.18.0.0/15", via="192.0.2.5")
     neighbor(b, "r", "192.0.2.5", "02:ff:00:00:00:05")
@@ -71,9 +71,13 @@ def test_a_death_removes_the_flows_through_the_dead_gateway() -> None:
     (out,) = bench.send("web/vm1", bench.frame(dst="198.18.0.1")).packet_outs
     assert (flow.SET_TUNNEL, b.key("r/up2"), parse_ip("172.31.0.2")) in out.actions
     local = bench.send("web/vm1", bench.beside()).flow_mods
-    gone = [f for effects in silence(bench, 0.5) for f in removed(effects)]
-    assert len(gone) == 1
-    assert len(bench.core.flows) == len(local) == 1
+    after = silence(bench, 0.5)
+    (made,) = [f for effects in after for f in installed(effects)]
+    assert [f for effects in after for f in removed(effects)] == []
+    outputs = [action for action in made.actions if action[0] == flow.OUTPUT]
+    assert flow.SET_TUNNEL not in {action[0] for action in made.actions}
+    assert len(outputs) == 1
+    assert len(bench.core.flows) == len(local) + 1 == 2
 
 
 def test_a_fellow_that_speaks_again_is_alive_and_that_is_told() -> None:
