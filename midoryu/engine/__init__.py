@@ -19,6 +19,8 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
     standing                    flows for vports, floods and mirrors
     impostors                   flows against sources that are routers' own addresses
     segments                    which way to an outside segment stands for all
+    gateways, paths             which hosts are dead, and to which the way is lost
+    rerouting                   flows that lead elsewhere then
     subport                     frames of trunks
     moving                      machines that migrate: who carries, and since when
     snooping, minded            members of multicast groups
