@@ -47,6 +47,8 @@ class Switch:
         self._buffer = b""
         self._number = dict.fromkeys(("teach", *world.KINDS, *world.PEER_KINDS), 0)
         self._peer: Union[StatePeer, None] = None
+        self._is_sending = False
+        self._later: list[bytes] = []
         self.records = 0
         self.flow_mods = 0
         self.states = 0
@@ -143,12 +145,16 @@ class Switch:
 
     def _send_while_receiving(self, data: bytes) -> None:
         view = memoryview(data)
+        self._is_sending = True
         while view:
             ready = select.select([self._socket], [self._socket], [])
             if ready[0]:
                 self._receive(0.0)
             if ready[1]:
                 view = view[self._socket.send(view[:65536]) :]
+        self._is_sending = False
+        self._socket.sendall(b"".join(self._later))
+        self._later.clear()
 
     def _clear(self) -> None:
         self.flow_mods = self.states = self.packets = self.records = 0
@@ -233,7 +239,7 @@ class Switch:
             if buffer.startswith(_ECHO_MAC, end):
                 # Other hosts' switches send these back by themselves.
                 back = _ECHOED_MAC + buffer[end + 6 : at + length]
-                self._socket.sendall(_packet_in(world.STATE_OFPORT, back, 0))
+                self._say(_packet_in(world.STATE_OFPORT, back, 0))
                 return
             self.states += 1
             self.records += records_in(buffer[end : at + length])
@@ -255,7 +261,14 @@ class Switch:
             # Neither ports nor flows: nobody here needs to know of any.
             answer = _message(19, xid, body[:2] + b"\0" * 6)
         if answer:
-            self._socket.sendall(answer)
+            self._say(answer)
+
+    def _say(self, message: bytes) -> None:
+        """Send a message of its own, not within one that is half sent."""
+        if self._is_sending:
+            self._later.append(message)
+        else:
+            self._socket.sendall(message)
 
 
 def _message(kind: int, xid: int, body: bytes) -> bytes:
