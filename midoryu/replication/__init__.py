@@ -3,8 +3,8 @@
 
 Decides how a record looks on the wire (`record`, `entry`, `wire`), what one peer has
 been sent and has sent (`outbox`, `inbox`), and when to repeat, to ask and to greet
-(`session`, with the peers of `roster`). It measures who is silent (`liveness`), and asks
-whether packets come and go (`echo`).
+(`session`, with the peers of `roster`). It measures who is silent (`liveness`),
+and asks whether packets come and go (`echo`).
 It never decides *who* is interested in a connection, and never touches the table of
 connections: the engine gives it records and peers, and takes records and datagrams.
 
