@@ -163,7 +163,13 @@ class _Rig:
     def __init__(self) -> None:
         self.now = 1000.0
         config = EngineConfig(
-            host="h1", epoch=1, seed=1, max_flows=1_000_000, max_connections=2_000_000
+            host="h1",
+            epoch=1,
+            seed=1,
+            max_flows=1_000_000,
+            max_connections=2_000_000,
+            # All are of one vport, and none is answered.
+            max_unreplied_per_vport=2_000_000,
         )
         self.engine = Engine(config, self.now)
         self.core: Any = self.engine._core  # noqa: SLF001

@@ -214,7 +214,9 @@ class ConnectionTable(KeyIndex):
         Looks at `limit` records at most, so that packets need not wait while very many
         end at once; `deadline` is past until the rest was looked at.
         """
-        gone, self._evicted = self._evicted, []
+        gone = self._evicted[-limit:]
+        del self._evicted[-limit:]
+        limit -= len(gone)
         while limit > 0 and self._bucket_heap:
             bucket = self._bucket_heap[0]
             if bucket * _STEP_S > now:

@@ -273,3 +273,14 @@ def test_a_copy_of_a_queued_record_under_a_new_id_ages_too() -> None:
     assert first is not None
     table.insert(dataclasses.replace(first, id=6, ingress_device=70), 0.0)
     assert {one.id for one in table.expire(240.0)} == {5, 6}
+
+
+def test_what_a_full_table_dropped_is_told_of_in_parts() -> None:
+    table = ConnectionTable(max_connections=10)
+    for id_ in range(1, 61):
+        table.insert(record(id_, sport=1000 + id_), 0.0)
+    told = [len(table.expire(0.0, limit=20)) for _ in range(2)]
+    assert told == [20, 20]
+    assert table.deadline() == 0.0
+    assert len(table.expire(0.0, limit=20)) == 10
+    assert table.deadline() != 0.0
