@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -70,6 +70,8 @@ class KeyIndex:
         self._narrow: dict[int, Connection] = {}
         # Where that place is another key's, too.
         self._exact: dict[StateKey, Connection] = {}
+        # Id -> ids of records that claim a key of that one, too.
+        self._rivals: dict[int, set[int]] = {}
         self.targets: dict[int, int] = {}
         """Address that records translate destinations to -> how many records do."""
 
@@ -99,6 +101,9 @@ class KeyIndex:
         for one in connection.translations:
             if one.kind is TranslationKind.DESTINATION:
                 self.targets[one.address] = self.targets.get(one.address, 0) + 1
+        self._take_keys(connection, keys)
+
+    def _take_keys(self, connection: Connection, keys: Iterable[StateKey]) -> None:
         index = self._index
         for key in keys:
             code = hash(key[1:]) & _CODE
@@ -107,6 +112,10 @@ class KeyIndex:
                 index[code] = connection
                 continue
             hit = self.find(key)
+            if hit is not None and hit.connection is not connection:
+                mine, others = connection.id, hit.connection.id
+                self._rivals.setdefault(mine, set()).add(others)
+                self._rivals.setdefault(others, set()).add(mine)
             if hit is None and other is None:
                 index[code] = connection
             elif hit is None or (
@@ -114,6 +123,17 @@ class KeyIndex:
                 and self._wins(connection, hit.connection, key)
             ):
                 self._claim_apart(connection, key)
+
+    def _hand_over(
+        self, gone: int, rivals: Iterable[int], records: Mapping[int, Connection]
+    ) -> None:
+        """Let others have the keys that a record has had and they claim, too."""
+        for rival in sorted(rivals):
+            if gone not in records and rival in self._rivals:
+                self._rivals[rival].discard(gone)
+            if rival in records:
+                keys = [key for key, _ in state_keys(records[rival])]
+                self._take_keys(records[rival], keys)
 
     def _claim_apart(self, connection: Connection, key: StateKey) -> None:
         """Claim a key whose ends lead to another record.

@@ -116,6 +116,9 @@ class ConnectionTable(KeyIndex):
         self._intern(connection)
         keys = tuple([key for key, _ in state_keys(connection)])
         self._claim(connection, keys)
+        if old is not None and connection.id in self._rivals:
+            rivals = tuple(self._rivals[connection.id])
+            self._hand_over(connection.id, rivals, self._records)
         if connection.phase in UNREPLIED:
             self._enter_unreplied(connection)
         self._queue(connection)
@@ -308,6 +311,9 @@ class ConnectionTable(KeyIndex):
     def _forget(self, connection: Connection) -> tuple[StateKey, ...]:
         keys = self._drop_keys(connection)
         del self._records[connection.id]
+        if self._rivals:
+            rivals = self._rivals.pop(connection.id, ())
+            self._hand_over(connection.id, rivals, self._records)
         connection.bucket = 0
         if connection.phase in UNREPLIED:
             self._unreplied.leave(connection.ingress_vport)

@@ -85,6 +85,25 @@ def test_an_update_replaces_the_record_and_its_keys() -> None:
     assert len(table) == 1
 
 
+@pytest.mark.parametrize("order", [(5, 6), (6, 5)], ids=["low first", "high first"])
+def test_keys_of_a_record_that_ends_go_to_who_claims_them_too(
+    order: tuple[int, int],
+) -> None:
+    table = ConnectionTable()
+    for id_ in order:
+        table.insert(record(id_), 0.0)
+    table.remove(5)
+    six = table.get(6)
+    assert six is not None
+    for key, _ in state_keys(six):
+        hit = table.find(key)
+        assert hit is not None
+        assert hit.connection is six
+    table.remove(6)
+    assert (table._index, table._narrow, table._exact) == ({}, {}, {})
+    assert table._rivals == {}
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_a_record_lives_its_phases_lifetime_from_its_last_use(phase: Phase) -> None:
     table = ConnectionTable()
