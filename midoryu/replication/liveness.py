@@ -87,8 +87,8 @@ class Liveness:
         """Note that a packet of a peer came; tell whether it was held for dead."""
         if host not in self._heard:
             return False
-        self._heard[host] = max(self._heard[host], now)
-        self._spoke[host] = now
+        # The time to be heard first ends here.
+        self._heard[host] = self._spoke[host] = now
         if host not in self._dead:
             return False
         self._dead.discard(host)

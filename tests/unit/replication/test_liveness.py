@@ -41,6 +41,13 @@ def test_a_new_peer_has_a_second_to_be_heard() -> None:
     assert run(liveness, 100.95, 0.2) == [2]
 
 
+def test_a_new_peer_that_spoke_is_judged_like_any_other() -> None:
+    liveness = Liveness(0.1, 3)
+    liveness.watch([2], 100.0)
+    assert run(liveness, 100.0, 0.2, 2) == []
+    assert run(liveness, 100.2, 0.5) == [2]
+
+
 def test_a_pause_of_this_program_kills_nobody() -> None:
     liveness = Liveness(0.1, 3)
     liveness.watch([2], 100.0)
