@@ -131,8 +131,10 @@ def test_the_bridge_is_as_the_settings_say(host: AgentHost) -> None:
 def test_base_flows_stand(host: AgentHost) -> None:
     flows = host.flows()
 
-    by_flags = 2  # one each of IPv4 and IPv6
-    assert flows.count("actions=drop") == len(pipeline.TABLE_NAMES) + by_flags
+    assert flows.count("priority=0 actions=drop") == len(pipeline.TABLE_NAMES)
+    by_flags = f"priority={pipeline.PRIORITY_APART},"
+    assert flows.count(by_flags) == 2, "one each of IPv4 and IPv6"
+    assert "nw_src=127.0.0.0/8 actions=drop" in flows
     assert "goto_table:20" in flows
     assert "CONTROLLER:65535" in flows
 
