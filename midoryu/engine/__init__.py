@@ -7,7 +7,8 @@ waiting room, all gathered in `core.Core`; nothing is shared with another thread
 
     engine.Engine.handle        picks the lane by the event
       packet_lane, carrying     a frame from a vport: simulate, install, send
-      express, switched         the same for known kinds, from bytes to bytes
+      express, switched,        the same for known kinds, from bytes to bytes
+        answering
       state_lane                commit, push and import of flow state
       change_lane               topology, interfaces, the switch itself
     core, flow_index, waiting   what the lanes work on

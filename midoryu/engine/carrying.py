@@ -20,7 +20,7 @@ from midoryu.openflow.flow import Action, Flow, InstallFlow, PacketOut
 from midoryu.packet import protocol
 from midoryu.packet.packet import has_tcp_data
 from midoryu.simulation.outcome import Consumed, Drop, Flood, Reason, Simulation
-from midoryu.state.connection import Direction
+from midoryu.state.connection import Connection, Direction
 from midoryu.state.lifetime import next_phase
 from midoryu.topology.tag import Tag
 from midoryu.translation import flows as translation
@@ -198,12 +198,23 @@ def commit(core: Core, simulation: Simulation, effects: Effects, now: float) -> 
         # RFC 5508, REQ-6; RFC 4787, REQ-12: an ICMP error neither keeps a connection
         # alive nor ends it.
         return connection.id
+    has_data = has_tcp_data(packet)
+    use(core, connection, direction, packet.tcp_flags, has_data, effects, now)
+    return connection.id
+
+
+def use(  # noqa: PLR0913
+    core: Core,
+    connection: Connection,
+    direction: Direction,
+    tcp_flags: int,
+    has_data: bool,  # noqa: FBT001
+    effects: Effects,
+    now: float,
+) -> None:
+    """Change or refresh a record that a packet belongs to."""
     phase = next_phase(
-        connection.phase,
-        connection.ip_proto,
-        packet.tcp_flags,
-        direction,
-        has_data=has_tcp_data(packet),
+        connection.phase, connection.ip_proto, tcp_flags, direction, has_data=has_data
     )
     changed = phase is not connection.phase
     core.connections.touch(connection.id, now, phase)
@@ -212,7 +223,6 @@ def commit(core: Core, simulation: Simulation, effects: Effects, now: float) -> 
     if changed and core.replicator is not None:
         peers = state_lane.interested_peers(core, connection)
         core.replicator.touch((connection,), peers, now)
-    return connection.id
 
 
 def must_wait(core: Core, simulation: Simulation, connection: int) -> bool:

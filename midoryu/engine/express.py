@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final, Optional
 
-from midoryu.engine import memory, returning, state_lane, switched
+from midoryu.engine import answering, memory, returning, state_lane, switched
 from midoryu.engine.core import Core
 from midoryu.engine.effect import Effects
 from midoryu.engine.event import PacketIn
@@ -71,7 +71,8 @@ def learn(
     """
     template = simulation.template
     if template is None:
-        switched.learn(core, event, simulation, installed)
+        known = answering if simulation.found is not None else switched
+        known.learn(core, event, simulation, installed)
         return None
     if template.plan is False or not core.express.is_on:
         return None
@@ -197,7 +198,11 @@ def take(  # noqa: C901
         return False
     plans = express.plans.get(read[0])
     if plans is None:
-        return switched.take(core, event, effects, now)
+        return switched.take(core, event, effects, now) or (
+            bool(express.answered)
+            and _is_usual(core, now)
+            and answering.take(core, event, read, effects, now)
+        )
     _, source, destination, source_port, ends = read
     for plan in plans:
         first, last = plan.destinations

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from midoryu.engine.flow_index import match_code
 from midoryu.engine.flow_shape import FlowShape
@@ -20,6 +20,8 @@ _LOW_64: Final = (1 << 64) - 1
 
 # (ofport, headers, TTL and protocol, destination port, TCP flags[, traffic class])
 Key = tuple[object, ...]
+# How records may differ (`answering`) -> a plan for answers, which that knows
+Answered = dict[tuple[object, ...], Any]
 # (tunnel key, source, NAT address, keeps its port) -> shape of the flows for answers,
 # first and last peer that they are right for
 Answers = dict[tuple[int, ...], tuple[FlowShape, int, int]]
@@ -187,4 +189,10 @@ class Express:
         self.kinds: dict[Vport, Vport] = {}
         """Vports without their names and places, one for all alike."""
         self.pairs_at = -1
+        """When these were right (`Replays.generation`)."""
+        self.answered: dict[Key, Answered] = {}
+        """What is known of an answer before its record is -> its plans."""
+        self.homeward = 0
+        """How many plans these are."""
+        self.answered_at = -1
         """When these were right (`Replays.generation`)."""

@@ -8,7 +8,8 @@ Siblings differ in the ends of their connection and in what is made of its sourc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from typing import Final, Union
 
 from midoryu.engine.flow_index import PlannedEntry, match_code
 from midoryu.openflow import wire
@@ -17,6 +18,7 @@ from midoryu.openflow.stencil import Stencil
 from midoryu.openflow.wire_action import encode_actions
 from midoryu.packet import field
 from midoryu.packet.address import V4_MAPPED
+from midoryu.state.connection import FourTuple, Translation
 from midoryu.topology.tag import Tag
 
 # What differs, as numbers of a flow: the ends, and what is made of the source.
@@ -32,6 +34,30 @@ _WIDTHS_V6: Final = (8, 8, 8, 8, 8, 2, 8, 8, 2)
 # The place of one of the numbers among a match's values.
 MatchHole = tuple[int, int]
 Numbers = tuple[int, int, int, int, int]
+
+
+class NotedEntry(PlannedEntry):
+    """A planned flow that keeps its record (`memory.note`)."""
+
+    __slots__ = ("note",)
+
+    def __init__(
+        self,
+        plan: FlowShape,
+        cookie: int,
+        code: int,
+        connection: int,
+        ends: FourTuple,
+        translation: Union[Translation, None],
+        note: bytes,
+    ) -> None:
+        super().__init__(plan, cookie, code, connection, ends, translation)
+        self.note = note
+
+    @property
+    def flow(self) -> Flow:
+        """The flow as it stands in the switch."""
+        return replace(self.plan.flow_of(self), note=self.note)
 
 
 class FlowShape:

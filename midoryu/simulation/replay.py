@@ -275,14 +275,30 @@ class Replays:
 def _is_plain(simulation: Simulation) -> bool:
     """Tell whether the walk did only what its siblings can repeat."""
     walk = simulation.walk
+    return (
+        walk is not None
+        and walk.hit is None
+        and does_known(simulation, field.L4_SRC)
+        and _is_rewrite_plain(walk)
+    )
+
+
+def does_known(simulation: Simulation, free: int) -> bool:
+    """Tell whether a walk did only what is in the lists above.
+
+    Args:
+        simulation: what came of it.
+        free: the `packet.field` by which nothing may have been decided.
+    """
+    walk = simulation.walk
     if not isinstance(simulation.outcome, Forward) or walk is None:
         return False
-    if walk.hit is not None or walk.generated:
+    if walk.generated or walk.fields & free:
         return False
     if 0 < walk.limit < _MAX_BYTES:
         # A sibling may not fit.
         return False
-    if walk.fields & field.L4_SRC or simulation.fields & field.UNMATCHABLE:
+    if simulation.fields & field.UNMATCHABLE:
         return False
     fresh = Walk(walk.packet, walk.ingress, walk.world)
     if any(
@@ -292,13 +308,11 @@ def _is_plain(simulation: Simulation) -> bool:
     ):
         return False
     empty = Simulation(simulation.outcome, walk.packet, walk.headers, None, 0, 0, set())
-    if any(
-        getattr(simulation, one.name) != getattr(empty, one.name)
+    return all(
+        getattr(simulation, one.name) == getattr(empty, one.name)
         for one in fields_of(simulation)
         if one.name not in _SIMULATION_KNOWN
-    ):
-        return False
-    return _is_rewrite_plain(walk)
+    )
 
 
 def _is_rewrite_plain(walk: Walk) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,6 +36,8 @@ RECORD_FIELDS = [one.name for one in fields(Connection) if one.name != "bucket"]
 class Twins:
     """Two engines of node1 that hear the same; one has no express lane."""
 
+    interfaces: ClassVar = {"a/vm1": 11, "a/vm3": 13}
+
     def __init__(
         self,
         family: Family,
@@ -61,7 +63,7 @@ class Twins:
             self.engines.append(engine)
         self.change(*b.rows)
         self.do(event.SwitchConnected(GRE, STATE))
-        self.do(event.InterfacesChanged({"a/vm1": 11, "a/vm3": 13}))
+        self.do(event.InterfacesChanged(dict(self.interfaces)))
         self.now += 5.0
         self.do(event.Tick())
 
