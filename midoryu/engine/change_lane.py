@@ -316,6 +316,7 @@ def switch_connected(
     core.places.state_ofport = event.state_ofport
     core.replays.clear()
     found = {flow.cookie for flow in event.flows}
+    returning.lost(core, found, effects, now)
     for entry in list(core.flows):
         if entry.cookie not in found:
             core.flows.remove(entry.cookie)

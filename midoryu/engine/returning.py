@@ -13,6 +13,7 @@ connection (`state.lifetime.next_phase`).
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final, NamedTuple, Union, cast
 
 from midoryu.engine import memory, state_lane
@@ -333,6 +334,18 @@ def removed(core: Core, event: FlowRemoved, effects: Effects, now: float) -> Non
     idle = event.reason == pipeline.REMOVED_IDLE
     last_used = now - (event.idle_timeout_s if idle else 0)
     _answered(core, connection_id, last_used, effects, now)
+
+
+def lost(core: Core, found: Set[int], effects: Effects, now: float) -> None:
+    """Take connections for answered whose flows a switch lost without a word.
+
+    Nobody can tell any more. Held too long a record costs its memory; held too short
+    a connection that has only paused is lost.
+    """
+    blocks = core.blocks
+    for cookie in [one for one in blocks.unproven if one not in found]:
+        connection_id, made_at = blocks.unproven.pop(cookie)
+        _answered(core, connection_id, made_at, effects, now)
 
 
 def sweep(core: Core, effects: Effects, now: float) -> None:

@@ -153,6 +153,18 @@ def test_a_flow_that_stands_for_longer_than_it_could_unused_is_proof(
     assert record.phase is phase
 
 
+@pytest.mark.parametrize(
+    ("stands", "phase"), [(True, Phase.TCP_TRANSITORY), (False, Phase.TCP_ESTABLISHED)]
+)
+def test_a_switch_that_lost_its_flows_leaves_the_benefit_of_the_doubt(
+    stands: bool, phase: Phase
+) -> None:
+    one = bench()
+    made, record = connect(one)
+    one.connect(*(made if stands else ()))
+    assert record.phase is phase
+
+
 def test_nothing_is_kept_of_flows_that_this_host_removed() -> None:
     one = bench()
     connect(one)
