@@ -56,6 +56,8 @@ class Cloud:
         self.cut_state: set[frozenset[str]] = set()
         self.agent_started_at = 0.0
         """When any agent started last: flows that it adopts live anew."""
+        self.disturbed_at = 0.0
+        """When something last made agents lead flows elsewhere: each counts as use."""
         self.hosts: dict[str, Host] = {}
         for row in world.builder.rows:
             if isinstance(row, model.Host):

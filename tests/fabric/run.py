@@ -122,6 +122,8 @@ class Run:
         else:
             self._together(list(kinds.values()))
         self.cloud.note("-- over")
+        if not kinds.keys() <= {"silence", "quiet"}:
+            self.cloud.disturbed_at = loop.now
         loop.run(bound)
         self._probe()
         self._agree()

@@ -71,7 +71,8 @@ def leak(cloud: Cloud, traffic: Traffic) -> str:
             continue
         records: Any = host.engine.inspect("records", {"limit": "1000000"}, now)
         for record in records:
-            last = max(used.get(_key(record), 0.0), cloud.agent_started_at)
+            last = max(used.get(_key(record), 0.0), cloud.disturbed_at)
+            last = max(last, cloud.agent_started_at)
             seconds = AGENT["lifetimes_s"][Phase[record["phase"].upper()]]
             if now - last > seconds + SLACK_S:
                 ends = record["original"]
