@@ -13,7 +13,7 @@ from typing import Final, Union
 
 from midoryu.errors import DecodeError
 from midoryu.openflow import wire
-from midoryu.openflow.pipeline import CLASSIFY
+from midoryu.openflow.pipeline import CLASSIFY, ECHOED_MAC
 from midoryu.openflow.wire_decode import decode_packet_in
 
 # OXM header of in_port (OpenFlow 1.3.5, section 7.2.3.7); OVS puts it first.
@@ -98,8 +98,15 @@ class Turns:
 
     def add(self, message: bytes) -> None:
         """Let one whole message wait for its turn."""
-        if message[1] != wire.PACKET_IN or message[15:16] == _STATE_TABLE:
+        if message[1] != wire.PACKET_IN:
             self._urgent.append(message)
+            return
+        if message[15:16] == _STATE_TABLE:
+            # An echo that waited behind a burst of records would tell of a lost way.
+            if _frame_of(message, 6) == _ECHOED:
+                self._urgent.appendleft(message)
+            else:
+                self._urgent.append(message)
             return
         port = message[32:36] if message[28:32] == _IN_PORT else _port_of(message)
         line = self._lines.get(port)
@@ -141,6 +148,13 @@ def _row_length(item: tuple[bytes, deque[bytes]]) -> int:
     return len(item[1])
 
 
+def _frame_of(message: bytes, size: int) -> bytes:
+    """Return the first bytes of a packet-in's frame."""
+    # OpenFlow 1.3.5, section 7.4.1: the match is padded to 8 bytes, then come 2.
+    at = 26 + (int.from_bytes(message[26:28], "big") + 7 & -8)
+    return message[at : at + size]
+
+
 def _destination_of(message: bytes) -> bytes:
     """Read the IP destination of a packet-in, of others the start of their frame."""
     # OpenFlow 1.3.5, section 7.4.1: the match is padded to 8 bytes, then come 2.
@@ -157,6 +171,7 @@ def _destination_of(message: bytes) -> bytes:
 
 
 _STATE_TABLE: Final = bytes((CLASSIFY,))
+_ECHOED: Final = ECHOED_MAC.to_bytes(6, "big")
 
 
 def _port_of(message: bytes) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from midoryu.agent.turns import Turns
 from midoryu.openflow import wire
+from midoryu.openflow.pipeline import CLASSIFY, ECHOED_MAC
 
 
 def packet_in(
@@ -20,6 +21,12 @@ def packet_in(
     body += struct.pack(">HH", 1, 4 + len(fields)) + fields
     body += bytes(-(4 + len(fields)) % 8 + 2) + frame
     return struct.pack(">BBHI", 4, wire.PACKET_IN, 8 + len(body), 1) + body
+
+
+def state_packet(to: bytes, number: int = 0) -> bytes:
+    message = bytearray(packet_in(9, number, frame=to + bytes(60)))
+    message[15] = CLASSIFY
+    return bytes(message)
 
 
 def drain(turns: Turns) -> list[bytes]:
@@ -49,6 +56,17 @@ def test_each_port_has_one_packet_in_each_round_in_its_order() -> None:
     assert [m for m in taken if m[32:36] == b"\0\0\0\1"] == [
         packet_in(1, n) for n in range(100)
     ]
+
+
+def test_an_echo_goes_before_a_burst_of_records() -> None:
+    turns = Turns(64)
+    records = [state_packet(b"\x02\x6d\x72\0\0\2", number) for number in range(100)]
+    for message in records:
+        turns.add(message)
+    echo = state_packet(ECHOED_MAC.to_bytes(6, "big"))
+    turns.add(echo)
+
+    assert drain(turns) == [echo, *records]
 
 
 def test_a_full_queue_loses_its_oldest_packets_and_no_others() -> None:
