@@ -179,6 +179,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         found.build()
         wait(lambda: all(found.status(n) == "ACTIVE" for n in ADDRESSES))
         yield found
+        # Metadata proxies take their namespaces along when their agent goes.
+        for host in lab.hosts:
+            lab.kill(host, "agent")
+        wait(lambda: not proxies_of(found))
+
+
+def proxies_of(world: World) -> set[str]:
+    """Return the namespaces of the metadata proxies of this cloud alone."""
+    names = [f"neutron-{network.id}".encode() for network in world.networks.values()]
+    own = {f"mrmeta-{hashlib.blake2s(n, digest_size=5).hexdigest()}" for n in names}
+    listed = world.lab.exec("n1", "ip netns list", check=False).stdout
+    return own & set(listed.split())
 
 
 def test_ports_are_active_once_their_interface_is_there(world: World) -> None:
@@ -324,13 +336,6 @@ def test_metadata_proxy_comes_again_and_goes_with_its_agent(world: World) -> Non
     def answer() -> str:
         return str(lab.exec("a1", ask, check=False).stdout)
 
-    # Other labs have proxies too: these are this one's.
-    names = {f"neutron-{world.networks[n].id}".encode() for n in ("a0", "a1")}
-    own = {f"mrmeta-{hashlib.blake2s(n, digest_size=5).hexdigest()}" for n in names}
-
-    def proxies() -> set[str]:
-        return own & set(lab.exec("n1", "ip netns list", check=False).stdout.split())
-
     def processes() -> list[str]:
         """Return the proxies of n1: those with its agent's configuration."""
         pattern = f"supervised.*{node.directory}/midoryu.conf"
@@ -344,8 +349,8 @@ def test_metadata_proxy_comes_again_and_goes_with_its_agent(world: World) -> Non
     wait(lambda: answer() == "502")
 
     lab.kill("n1", "agent")
-    assert proxies()
-    wait(lambda: processes() == [] and not proxies())
+    assert proxies_of(world)
+    wait(lambda: processes() == [] and not proxies_of(world))
     assert "mrm" not in node.ovs_vsctl("list-ports", "br-int")
     lab.restore("n1", "agent")
     wait(lambda: answer() == "502")
