@@ -103,7 +103,7 @@ class Turns:
             return
         if message[15:16] == _STATE_TABLE:
             # An echo that waited behind a burst of records would tell of a lost way.
-            if _frame_of(message, 6) == _ECHOED:
+            if message.startswith(_ECHOED, _frame_at(message)):
                 self._urgent.appendleft(message)
             else:
                 self._urgent.append(message)
@@ -148,17 +148,15 @@ def _row_length(item: tuple[bytes, deque[bytes]]) -> int:
     return len(item[1])
 
 
-def _frame_of(message: bytes, size: int) -> bytes:
-    """Return the first bytes of a packet-in's frame."""
+def _frame_at(message: bytes) -> int:
+    """Return where a packet-in's frame begins, bytes."""
     # OpenFlow 1.3.5, section 7.4.1: the match is padded to 8 bytes, then come 2.
-    at = 26 + (int.from_bytes(message[26:28], "big") + 7 & -8)
-    return message[at : at + size]
+    return 26 + (int.from_bytes(message[26:28], "big") + 7 & -8)
 
 
 def _destination_of(message: bytes) -> bytes:
     """Read the IP destination of a packet-in, of others the start of their frame."""
-    # OpenFlow 1.3.5, section 7.4.1: the match is padded to 8 bytes, then come 2.
-    at = 26 + (int.from_bytes(message[26:28], "big") + 7 & -8)
+    at = _frame_at(message)
     kind = message[at + 12 : at + 14]
     if kind == _VLAN:
         at += 4

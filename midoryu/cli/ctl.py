@@ -9,21 +9,18 @@ registers sets `run`, which gets the parsed arguments and returns the exit code:
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from midoryu.cli import ingress_set, port, show, topology
+from midoryu.cli import flow_state, ingress_set, port, show, topology, trace
 from midoryu.cli.exit_code import REFUSED, UNREACHABLE
 from midoryu.errors import MidoryuError
 from midoryu.nsdb.session import UnreachableError
 
 DEFAULT_DB: Final = "unix:/run/midoryu/nsdb.sock"
-_PLUGGED: Final = ("midoryu.cli.flow_state", "midoryu.cli.trace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,11 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--format", choices=("table", "json"), default="table", help="of what is shown"
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (topology, show, port, ingress_set):
+    for module in (topology, show, port, ingress_set, flow_state, trace):
         module.register(subparsers)
-    for name in _PLUGGED:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).register(subparsers)
     return parser
 
 

@@ -76,7 +76,7 @@ def listen_for_agents(remote: str, control: Path, targets: Sequence[str]) -> Non
     if not cloud:
         row["next_key"] = 1
         operation = {"op": "insert", "table": "Cloud", "row": row}
-    _transact(remote, _delete("RBAC_Role"), *_role(), *_connections(targets), operation)
+    _transact(remote, _delete_role(), *_role(), *_connections(targets), operation)
     appctl = find_program("ovs-appctl")
     run_program(appctl, "-t", str(control), "ovsdb-server/add-remote", _REMOTES)
 
@@ -110,8 +110,9 @@ def _insert(table: str, row: dict[str, Any], name: str) -> dict[str, Any]:
     return {"op": "insert", "table": table, "row": row, "uuid-name": name}
 
 
-def _delete(table: str) -> dict[str, Any]:
-    return {"op": "delete", "table": table, "where": []}
+def _delete_role() -> dict[str, Any]:
+    # What an operator made beside it stays.
+    return {"op": "delete", "table": "RBAC_Role", "where": [["name", "==", ROLE]]}
 
 
 def _select(table: str, columns: list[str]) -> dict[str, Any]:
